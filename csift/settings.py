@@ -1,0 +1,40 @@
+"""Infrastructure settings, read from the environment (prefix CSIFT_): where things are and how to reach them, never what to do."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from csift.exceptions import ConfigError
+
+
+class Settings(BaseSettings):
+    """Read once per process by `settings()`; secrets are SecretStr and never leave the process."""
+
+    model_config = SettingsConfigDict(env_prefix="CSIFT_", frozen=True)
+
+    data_dir: Path = Field(Path(".csift"), description="Folder of the embedded Postgres, the index, artifacts and reports")
+    database_url: SecretStr | None = Field(None, description="Any Postgres through psycopg2; without it an embedded one starts")
+    threads: int = Field(2, ge=1, description="CPU threads for inference and training")
+    progress_seconds: float = Field(2.0, gt=0, description="Shortest time between two updates of a progress artifact")
+
+    @property
+    def root(self) -> Path:
+        """The data folder, absolute."""
+        return self.data_dir.expanduser().resolve()
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        ConfigError: a CSIFT_ variable has an impossible value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "CSIFT_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigError(f"{name}: {first['msg']}; correct this environment variable") from None
