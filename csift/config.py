@@ -4,7 +4,6 @@ Model names are here, endpoints and keys in Settings. Paths in a TOML are relati
 """
 
 import tomllib
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

@@ -1,10 +1,10 @@
-"""ObjectStore: bytes under names; an artifact is a folder of files whose manifest is written last, so a half is never taken for a whole."""
+"""The object store: bytes under names; an artifact is a folder of files whose manifest is written last, so a half is never taken for a whole."""
 
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from csift.exceptions import StorageError
 from csift.hashing import sha256
@@ -12,20 +12,8 @@ from csift.hashing import sha256
 MANIFEST = "manifest.json"
 
 
-class ObjectStore(Protocol):
-    """Bytes and folders by key; keys use forward slashes."""
-
-    def put(self, key: str, content: bytes) -> str: ...
-
-    def get(self, key: str) -> bytes: ...
-
-    def publish(self, key: str, folder: Path, facts: dict[str, Any]) -> str: ...
-
-    def open_artifact(self, key: str) -> Path: ...
-
-
 class LocalStore:
-    """A folder on this machine."""
+    """Objects in a folder of this machine, by key; keys use forward slashes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -72,14 +60,19 @@ class LocalStore:
         Raises:
             StorageError: the manifest is missing, or a file is missing or altered.
         """
-        try:
-            files = json.loads(self.get(f"{key}/{MANIFEST}"))["files"]
-        except (ValueError, KeyError, TypeError):
-            raise StorageError(f"the manifest of {self.root / key} is damaged; remove the folder and run again") from None
-        for name, expected in files.items():
+        for name, expected in self.manifest(key)["files"].items():
             if sha256(self.get(f"{key}/{name}")) != expected:
                 raise StorageError(f"{self.root / key / name} is not what its manifest says; remove the folder and run again")
         return self.root / key
+
+    def manifest(self, key: str) -> dict[str, Any]:
+        """The manifest of a published artifact: its files with their hashes, and the facts given. Raises StorageError."""
+        try:
+            manifest = json.loads(self.get(f"{key}/{MANIFEST}"))
+            manifest["files"].items()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise StorageError(f"the manifest of {self.root / key} is damaged; remove the folder and run again") from None
+        return manifest
 
     def has_artifact(self, key: str) -> bool:
         """Whether a whole artifact is there: its manifest is written last."""

@@ -23,13 +23,6 @@ class SystemRow(RecordTable, Base):
     snapshot_id: Mapped[str] = mapped_column(ForeignKey("snapshots.id"))
 
 
-class AnswerRow(RecordTable, Base):
-    """A System's answer to one eval item before it is judged; id is `system/item`."""
-
-    __tablename__ = "answers"
-    system_id: Mapped[str] = mapped_column(ForeignKey("systems.id"), index=True)
-
-
 class EvalReportRow(RecordTable, Base):
     """EvalReport: computed once per System, EvalSet and Judge."""
 

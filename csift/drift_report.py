@@ -1,0 +1,176 @@
+"""The Evidently report of a drift check: csift's verdict on top, then what helps a person see what changed.
+
+An Evidently stattest sees one column; csift's test needs embeddings and sessions, so it is an Evidently Metric with an
+Evidently test on its p-value. Columns are compared without verdicts of their own: Evidently's would take questions of
+one session for independent.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csift.schemas import DriftReport
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHARACTERS, WORDS = "length in characters", "length in words"
+NEAREST = "similarity to the nearest reference question of another session"
+LISTED = 15  # questions in the table
+PLOTTED = 1000  # questions of each window on the map
+SIMILARITY_ROWS = 1024  # rows of the similarity matrix held at once
+
+
+@dataclass(frozen=True)
+class Side:
+    """One window as the report shows it: vectors float32 [n, dim] of unit length."""
+
+    name: str
+    sessions: Sequence[str]
+    questions: Sequence[str]
+    vectors: NDArray[np.float32]
+
+
+def render_report(report: DriftReport, reference: Side, current: Side, embedder_id: str) -> str:
+    """The report as one self-contained HTML document."""
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import MeanValue
+    from evidently.tests import gte
+
+    columns = [NEAREST, CHARACTERS, WORDS]
+    definition = DataDefinition(text_columns=["question"], numerical_columns=columns)
+    before, now = _frame(reference, reference), _frame(current, reference)
+    widgets = [*_verdict(report, reference, current, embedder_id), _map(reference, current), _least_similar(now)]
+    metric = _drift_metric()(
+        p_value=report.p_value,
+        widgets=[widget.dict() for widget in widgets],
+        tests=[gte(report.alpha, alias="Questions drift when p is below alpha")],
+    )
+    snapshot = Report([metric, *(MeanValue(column=column) for column in columns)]).run(
+        Dataset.from_pandas(now, data_definition=definition), Dataset.from_pandas(before, data_definition=definition)
+    )
+    return snapshot.get_html_str(as_iframe=False)
+
+
+def _shown(question: str) -> str:
+    """The question without "<": Evidently puts texts into a script element as they are, which `</script>` would end."""
+    return question.replace("<", "‹")
+
+
+def _frame(side: Side, reference: Side) -> "pd.DataFrame":
+    """The columns that the report compares, a row for each question."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "question": [_shown(question) for question in side.questions],
+            CHARACTERS: [len(question) for question in side.questions],
+            WORDS: [len(question.split()) for question in side.questions],
+            NEAREST: _nearest(side, reference),
+        }
+    )
+
+
+def _nearest(side: Side, reference: Side) -> NDArray[np.float32]:
+    """Cosine similarity of each question to the most similar one that the reference has from another session."""
+    of_reference, best = np.asarray(reference.sessions), []
+    for start in range(0, len(side.questions), SIMILARITY_ROWS):
+        part = slice(start, start + SIMILARITY_ROWS)
+        similarity = side.vectors[part] @ reference.vectors.T
+        similarity[np.asarray(side.sessions[part])[:, None] == of_reference[None, :]] = -1
+        best.append(similarity.max(axis=1))
+    return np.concatenate(best)
+
+
+def _verdict(report: DriftReport, reference: Side, current: Side, embedder_id: str) -> list[Any]:
+    """The figures of the test, and how it was made."""
+    from evidently.legacy.renderers.html_widgets import CounterData, counter, text_widget
+
+    sessions = len(set(reference.sessions)), len(set(current.sessions))
+    counters = [
+        CounterData("verdict", "DRIFT" if report.drifted else "NO DRIFT"),
+        CounterData("p-value", f"{report.p_value:.4f}"),
+        CounterData("alpha (drift when p is below)", f"{report.alpha:g}"),
+        CounterData("MMD² statistic", f"{report.statistic:.5f}"),
+        CounterData("sessions, reference and current", f"{sessions[0]} and {sessions[1]}"),
+    ]
+    text = (
+        f"{report.reference_rows} reference questions and {report.current_rows} current ones, embedded by "
+        f"{embedder_id}, are compared by a kernel two-sample test (MMD, RBF kernel of median bandwidth). Whole "
+        f"sessions were permuted {report.permutations} times; a session counts once, however many questions it has. "
+        f"If nothing had changed, a difference this large or larger would appear with probability {report.p_value:.4f}."
+    )
+    if math.comb(sum(sessions), sessions[0]) * report.alpha <= 1:
+        text += "\n\n**There are too few sessions for this check to find any drift, however large.**"
+    return [
+        counter(title="Drift of customers' questions", counters=counters),
+        text_widget(title=f"How this was decided ({report.id})", text=text),
+    ]
+
+
+def _map(reference: Side, current: Side) -> Any:
+    """Both windows on the two directions in which their embeddings vary most."""
+    import plotly.graph_objects as go
+    from evidently.legacy.options import ColorOptions
+    from evidently.legacy.renderers.html_widgets import plotly_figure
+
+    rng = np.random.default_rng(0)
+    sides = reference, current
+    drawn = [np.sort(rng.permutation(len(side.questions))[:PLOTTED]) for side in sides]
+    pooled = np.concatenate([side.vectors[rows] for side, rows in zip(sides, drawn, strict=True)])
+    centred = pooled - pooled.mean(axis=0)
+    _, spread, directions = np.linalg.svd(centred, full_matrices=False)
+    share = spread[:2] ** 2 / max(float((spread**2).sum()), 1e-12)  # 0 where all questions are the same
+    points = np.split(centred @ directions[:2].T, [len(drawn[0])])
+    colours = ColorOptions().get_reference_data_color(), ColorOptions().get_current_data_color()
+    figure = go.Figure()
+    for side, rows, xy, colour in zip(sides, drawn, points, colours, strict=True):
+        texts = [_shown(side.questions[row]) for row in rows]
+        marker = {"color": colour, "size": 7, "opacity": 0.6}
+        x, y = xy.T.tolist()
+        figure.add_scatter(name=side.name, x=x, y=y, mode="markers", text=texts, hoverinfo="name+text", marker=marker)
+    figure.update_layout(
+        xaxis_title=f"first principal component ({share[0]:.0%} of the variance)",
+        yaxis_title=f"second ({share[1]:.0%})",
+        height=460,
+    )
+    return plotly_figure(title="The questions by meaning: near is alike (point at one to read it)", figure=figure)
+
+
+def _least_similar(current: "pd.DataFrame") -> Any:
+    """The current questions that are farthest from all of the reference."""
+    from evidently.legacy.renderers.html_widgets import table_data
+
+    rows = current.nsmallest(LISTED, NEAREST)
+    return table_data(
+        title="Current questions least like the reference's",
+        column_names=["question", NEAREST],
+        data=[[question, f"{value:.2f}"] for question, value in zip(rows["question"], rows[NEAREST], strict=True)],
+    )
+
+
+@cache
+def _drift_metric() -> type:
+    """The Evidently Metric that carries csift's verdict; made on first use, since Evidently takes seconds to import."""
+    from evidently.core.metric_types import SingleValue, SingleValueCalculation, SingleValueMetric
+    from evidently.legacy.model.widget import BaseWidgetInfo
+
+    class SessionDrift(SingleValueMetric):
+        p_value: float
+        widgets: list[dict]
+
+    class SessionDriftCalculation(SingleValueCalculation[SessionDrift]):
+        def calculate(self, context: Any, current_data: Any, reference_data: Any) -> SingleValue:
+            result = self.result(self.metric.p_value)
+            result.widget = [BaseWidgetInfo(**widget) for widget in self.metric.widgets]
+            return result
+
+        def display_name(self) -> str:
+            return "p-value of the drift of customers' questions"
+
+    return SessionDrift

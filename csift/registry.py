@@ -1,0 +1,211 @@
+"""What exists and what is champion: systems, adapters, losses, decisions, and the pointer with its log."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from csift.db.base import RecordTable
+from csift.db.connection import Database
+from csift.db.corpus import SnapshotRow
+from csift.db.judging import ChampionLogRow, ChampionRow, DecisionRow, EvalSetRow, SystemRow
+from csift.db.learning import AdapterRow, DatasetRow, LossRow
+from csift.db.operations import DriftReportRow
+from csift.exceptions import GateError
+from csift.leases import Lease
+from csift.schemas import (
+    Adapter, ChampionMove, CorpusSnapshot, DatasetVersion, DriftReport, EvalSet, LossPoint, PromotionDecision, Record, System,
+    Verdict,
+)  # fmt: skip
+
+R = TypeVar("R", bound=Record)
+
+TABLES: dict[type[Record], type[RecordTable]] = {
+    CorpusSnapshot: SnapshotRow, DatasetVersion: DatasetRow, EvalSet: EvalSetRow, System: SystemRow, Adapter: AdapterRow,
+    PromotionDecision: DecisionRow, DriftReport: DriftReportRow,
+}  # fmt: skip
+
+
+def find(db: Database, kind: type[R], id_: str) -> R | None:
+    """A stored record, or None."""
+    with db.session() as session:
+        row = session.get(TABLES[kind], id_)
+        return kind.model_validate(row.record) if row else None
+
+
+def load(db: Database, kind: type[R], id_: str) -> R:
+    """A stored record. Raises GateError when there is none of that id."""
+    found = find(db, kind, id_)
+    if found is None:
+        raise GateError(f"there is no {kind.__name__} {id_}; see `csift status` for the ids that exist")
+    return found
+
+
+def save_system(db: Database, system: System) -> System:
+    """Stores a System; again is nothing."""
+    with db.session() as session:
+        _save_system(session, system)
+    return system
+
+
+def _save_system(session: Session, system: System) -> None:
+    values = {
+        "id": system.id, "adapter_id": system.adapter_id, "snapshot_id": system.snapshot_id, "record": system.model_dump(mode="json"),
+    }  # fmt: skip
+    session.execute(insert(SystemRow).values(values).on_conflict_do_nothing())
+
+
+def save_adapter(db: Database, adapter: Adapter) -> Adapter:
+    """Stores an Adapter; again is nothing."""
+    with db.session() as session:
+        values = {"id": adapter.id, "dataset_id": adapter.dataset_id, "record": adapter.model_dump(mode="json")}
+        session.execute(insert(AdapterRow).values(values).on_conflict_do_nothing())
+    return adapter
+
+
+def save_drift(db: Database, project: str, report: DriftReport) -> DriftReport:
+    """Stores a DriftReport; again is nothing."""
+    with db.session() as session:
+        values = {
+            "id": report.id, "project": project, "drifted": report.drifted, "p_value": report.p_value,
+            "record": report.model_dump(mode="json"),
+        }  # fmt: skip
+        session.execute(insert(DriftReportRow).values(values).on_conflict_do_nothing())
+    return report
+
+
+def save_loss(db: Database, adapter_id: str, point: LossPoint) -> None:
+    """Stores a training step's loss; a step that is trained again after a kill replaces itself."""
+    with db.session() as session:
+        values = {"adapter_id": adapter_id, **point.model_dump()}
+        keys = [LossRow.adapter_id, LossRow.step]
+        session.execute(insert(LossRow).values(values).on_conflict_do_update(index_elements=keys, set_=point.model_dump()))
+
+
+def load_losses(db: Database, adapter_id: str) -> list[LossPoint]:
+    """An adapter's loss curve, in order of steps."""
+    with db.session() as session:
+        rows = session.scalars(sa.select(LossRow).where(LossRow.adapter_id == adapter_id).order_by(LossRow.step))
+        return [LossPoint(step=r.step, loss=r.loss, learning_rate=r.learning_rate, tokens=r.tokens) for r in rows]
+
+
+def save_decision(db: Database, decision: PromotionDecision) -> PromotionDecision:
+    """Stores a decision; again is nothing."""
+    with db.session() as session:
+        values = {
+            "id": decision.id, "project": decision.evidence.project, "verdict": decision.verdict.value,
+            "low": decision.difference.low, "high": decision.difference.high, "record": decision.model_dump(mode="json"),
+        }  # fmt: skip
+        session.execute(insert(DecisionRow).values(values).on_conflict_do_nothing())
+    return decision
+
+
+# --- the champion pointer -------------------------------------------------------------------------------------------------
+
+
+def champion(db: Database, project: str) -> System | None:
+    """The System that the project's pointer names, or None before the first cycle."""
+    with db.session() as session:
+        record = session.scalar(
+            sa.select(SystemRow.record)
+            .join(ChampionRow, ChampionRow.system_id == SystemRow.id)
+            .where(ChampionRow.project == project)
+        )
+    return System.model_validate(record) if record else None
+
+
+def champion_log(db: Database, project: str) -> list[ChampionMove]:
+    """Every move of the pointer, the newest first."""
+    with db.session() as session:
+        rows = session.scalars(
+            sa.select(ChampionLogRow).where(ChampionLogRow.project == project).order_by(ChampionLogRow.version.desc())
+        )
+        return [
+            ChampionMove(
+                project=row.project, version=row.version, kind=row.kind, from_system_id=row.from_system_id,  # type: ignore[arg-type]
+                to_system_id=row.to_system_id, decision_id=row.decision_id, at=row.at,
+            )
+            for row in rows
+        ]  # fmt: skip
+
+
+def bootstrap_champion(db: Database, project: str, system: System) -> System:
+    """Makes `system` (the base model) the first champion, unless there is a champion; returns the champion."""
+    with db.session() as session:
+        _save_system(session, system)
+        values = {"project": project, "system_id": system.id, "version": 1}
+        made = session.execute(insert(ChampionRow).values(values).on_conflict_do_nothing().returning(ChampionRow.version))
+        if made.scalar() is not None:
+            _log(session, project, 1, "bootstrap", None, system.id, None)
+    return champion(db, project) or system
+
+
+def promote(db: Database, decision: PromotionDecision, base: System, challenger: System, lease: Lease) -> ChampionMove | None:
+    """Moves the pointer from `base` (the champion that was read when the cycle began) to the challenger, by compare-and-swap.
+
+    Returns None when the pointer is at the challenger already: a run that was killed after the move and started again.
+
+    Raises:
+        GateError: the decision is not PROMOTE or is about another System, the champion changed meanwhile, or the lease was lost.
+    """
+    if decision.verdict is not Verdict.PROMOTE or decision.evidence.challenger_system_id != challenger.id:
+        raise GateError(f"decision {decision.id} does not promote {challenger.id}; only a PROMOTE verdict moves the champion")
+    with db.session() as session:
+        lease.check(session)
+        return _move(session, decision.evidence.project, "promotion", base.id, challenger.id, decision.id)
+
+
+def rollback(db: Database, project: str) -> ChampionMove:
+    """Moves the pointer back to the System before the last promotion that still stands; the log keeps both moves.
+
+    Raises:
+        GateError: there is no promotion to take back, or the champion changed meanwhile.
+    """
+    log = champion_log(db, project)
+    target = standing_before(log)
+    if target is None:
+        raise GateError(f"project {project} has no promotion to take back; see `csift status`")
+    with db.session() as session:
+        move = _move(session, project, "rollback", log[0].to_system_id, target, None)
+    if move is None:
+        raise GateError(f"the champion of {project} is {target} already")
+    return move
+
+
+def standing_before(log: Sequence[ChampionMove]) -> str | None:
+    """The System to roll back to, or None. Rollbacks undo promotions like a stack: two of them go back two promotions."""
+    stack: list[str] = []
+    for move in sorted(log, key=lambda move: move.version):
+        if move.kind == "rollback":
+            stack.pop()
+        else:
+            stack.append(move.to_system_id)
+    return stack[-2] if len(stack) > 1 else None
+
+
+def _move(session: Session, project: str, kind: str, expected: str, to: str, decision_id: str | None) -> ChampionMove | None:
+    row = session.scalar(sa.select(ChampionRow).where(ChampionRow.project == project).with_for_update())
+    if row is None:
+        raise GateError(f"project {project} has no champion yet; run a cycle first")
+    if row.system_id == to:
+        return None
+    if row.system_id != expected:
+        raise GateError(f"the champion of {project} became {row.system_id} meanwhile; nothing was moved, run the cycle again")
+    row.system_id = to
+    row.version += 1
+    return _log(session, project, row.version, kind, expected, to, decision_id)
+
+
+def _log(
+    session: Session, project: str, version: int, kind: str, before: str | None, to: str, decision_id: str | None
+) -> ChampionMove:
+    row = ChampionLogRow(
+        project=project, version=version, kind=kind, from_system_id=before, to_system_id=to, decision_id=decision_id
+    )
+    session.add(row)
+    session.flush()
+    return ChampionMove(
+        project=project, version=version, kind=kind, from_system_id=before, to_system_id=to, decision_id=decision_id, at=row.at,  # type: ignore[arg-type]
+    )  # fmt: skip

@@ -1,0 +1,206 @@
+"""The plots of the reports: one theme, SVG out, drawn with matplotlib.
+
+Colours are roles (ink, muted, line, accent, good, bad), written as CSS variables of style.css, so that one picture fits light, dark and
+paper. Text stays text, in the page's font. The same input gives the same bytes: ids are salted with the plot's name, no dates, and
+the user's matplotlibrc plays no part. Widths and heights are in CSS pixels.
+"""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from csift.reports.wording import count, level, points_interval
+from csift.schemas import Interval, LossPoint, PromotionDecision, SynthesisReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDE, NARROW = 720, 340  # for a screen and for a telephone
+
+# Colours that occur nowhere else stand for the roles until the SVG is text.
+_ROLES = {"ink": "#00000a", "muted": "#00000b", "line": "#00000c", "accent": "#00000d", "good": "#00000e", "bad": "#00000f", "quiet": "#00001a"}
+
+_THEME: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the layout is the same on every machine
+    "font.size": 12,
+    "text.color": _ROLES["ink"],
+    "axes.labelcolor": _ROLES["muted"],
+    "axes.edgecolor": _ROLES["line"],
+    "axes.linewidth": 1,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "both",
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.color": _ROLES["line"],
+    "grid.linewidth": 1,
+    "xtick.labelcolor": _ROLES["muted"],
+    "ytick.labelcolor": _ROLES["ink"],
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "xtick.major.pad": 6,
+    "ytick.major.pad": 8,
+    "figure.facecolor": "none",
+    "figure.dpi": 72,  # one unit of the SVG is one CSS pixel
+    "savefig.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.04,
+    "figure.constrained_layout.w_pad": 0.04,
+}
+
+
+def svg(name: str, title: str, width: int, height: int, draw: Callable[["Axes"], None]) -> str:
+    """Draws on one axes and returns an `<svg>` element to stand inline in HTML.
+
+    Args:
+        name: unique within the page; prefixes the ids inside the picture.
+        title: what a reader who cannot see the picture is told.
+    """
+    import matplotlib as mpl
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    with style.context("default"), mpl.rc_context({**_THEME, "svg.hashsalt": name}):
+        figure = Figure(figsize=(width / 72, height / 72))
+        draw(figure.add_subplot())
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _for_page(out.getvalue(), name, title, width, height)
+
+
+def _for_page(raw: str, name: str, title: str, width: int, height: int) -> str:
+    from markupsafe import escape
+
+    body = raw[raw.index("<svg") : raw.rindex("</svg>")]
+    body = re.sub(r"^<svg[^>]*>|<style.*?</style>|<metadata.*?</metadata>", "", body, flags=re.DOTALL)
+    referred = set(re.findall(r"#([A-Za-z][\w.-]*)[\"')]", body))
+    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in referred else "", body)
+    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
+    body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', body)
+    body = re.sub(r"font-family: [^;\"]*", "font-family: inherit", body)
+    for role, colour in _ROLES.items():
+        body = body.replace(colour, f"var(--{role})")
+    label = f'<title id="{name}-title">{escape(title)}</title>'
+    return f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-labelledby="{name}-title">{label}{body}</svg>'
+
+
+def difference_title(decision: PromotionDecision) -> str:
+    """The paired differences in words."""
+    parts = [f"{name} {points_interval(interval)}" for name, _, interval in _differences(decision)]
+    return f"Paired difference in points with its {level(decision.policy.confidence)} interval: {'; '.join(parts)}."
+
+
+def difference_plot(decision: PromotionDecision, name: str, width: int) -> str:
+    """Paired difference with its interval, over all questions and by slice; right of zero the challenger is better."""
+    rows = _differences(decision)
+    wide = width >= 560
+
+    def draw(axes: "Axes") -> None:
+        axes.axvline(0, color=_ROLES["muted"], linewidth=1.2)
+        for y, (_, _, interval) in enumerate(rows):
+            colour = _ROLES["good"] if interval.low > 0 else _ROLES["bad"] if interval.high < 0 else _ROLES["muted"]
+            low, value, high = 100 * interval.low, 100 * interval.value, 100 * interval.high
+            thick = 3.5 if y == 0 else 2
+            axes.plot([low, high], [y, y], color=colour, linewidth=thick, solid_capstyle="round")
+            axes.plot([value], [y], marker="o", markersize=10 if y == 0 else 7, color=colour)
+            if wide:
+                axes.annotate(
+                    points_interval(interval).replace("-", "−"), (1, y), xycoords=("axes fraction", "data"), xytext=(14, 0),
+                    textcoords="offset points", va="center", color=colour, weight="bold" if y == 0 else "normal",
+                )  # fmt: skip
+        labels = [f"{label} ({items:,})" if wide else label for label, items, _ in rows]
+        axes.set_yticks(range(len(rows)), labels)
+        axes.get_yticklabels()[0].set_fontweight("bold")
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.06)
+        axes.locator_params(axis="x", nbins=8 if wide else 4)
+        axes.set_xlabel("points; right of zero the challenger is better" if wide else "points", labelpad=8)
+
+    return svg(name, difference_title(decision), width, 66 + 30 * len(rows), draw)
+
+
+def _differences(decision: PromotionDecision) -> list[tuple[str, int, Interval]]:
+    return [
+        ("All questions", len(decision.evidence.items), decision.difference),
+        *((part.name, part.items, part.difference) for part in decision.slices),
+    ]
+
+
+def loss_title(losses: Sequence[LossPoint]) -> str:
+    """The loss curve in words."""
+    return (
+        f"Training loss over {count(len(losses), 'step')}: {losses[0].loss:.3f} nats per token at step {losses[0].step}, "
+        f"{losses[-1].loss:.3f} at step {losses[-1].step}."
+    )
+
+
+def loss_plot(losses: Sequence[LossPoint], name: str, width: int) -> str:
+    """Loss by optimiser step (thin), and its running mean over about a tenth of the steps (bold)."""
+    steps = [point.step for point in losses]
+    values = [point.loss for point in losses]
+    means = running_mean(values, len(values) // 20)
+
+    def draw(axes: "Axes") -> None:
+        axes.plot(steps, values, color=_ROLES["accent"], alpha=0.4, linewidth=1.2, marker="o" if len(steps) == 1 else None)
+        axes.plot(steps, means, color=_ROLES["accent"], linewidth=2.5, solid_capstyle="round")
+        axes.plot(steps[-1:], means[-1:], marker="o", markersize=7, color=_ROLES["accent"])
+        axes.annotate(
+            f"{means[-1]:.2f}", (steps[-1], means[-1]), xytext=(0, 10), textcoords="offset points", ha="center",
+            color=_ROLES["accent"], weight="bold",
+        )  # fmt: skip
+        axes.grid(visible=False, axis="x")
+        axes.tick_params(axis="y", labelcolor=_ROLES["muted"])
+        axes.locator_params(axis="y", nbins=5)
+        axes.locator_params(axis="x", nbins=8 if width >= 560 else 4, integer=True)
+        axes.set_ylim(bottom=0, top=1.12 * max(values) or 1)
+        axes.set_xlabel("optimiser step", labelpad=8)
+        axes.set_ylabel("nats per token", labelpad=8)
+
+    return svg(name, loss_title(losses), width, 260 if width >= 560 else 220, draw)
+
+
+def running_mean(values: Sequence[float], reach: int) -> list[float]:
+    """Mean of each value and as many on either side, `reach` at most and fewer towards the ends, so that it does not lag."""
+    spans = (min(reach, index, len(values) - 1 - index) for index in range(len(values)))
+    windows = (values[index - span : index + span + 1] for index, span in enumerate(spans))
+    return [sum(window) / len(window) for window in windows]
+
+
+def yield_title(report: SynthesisReport) -> str:
+    """The yield in words."""
+    parts = [f"{number} {name}" for name, number in _bars(report)]
+    return f"What became of {count(report.candidates, 'synthetic candidate')}: {', '.join(parts)}."
+
+
+def yield_plot(report: SynthesisReport, name: str, width: int) -> str:
+    """What became of the teacher's candidates: accepted, and each reason for refusal."""
+    bars = _bars(report)
+
+    def draw(axes: "Axes") -> None:
+        colours = [_ROLES["good"], *[_ROLES["quiet"]] * (len(bars) - 1)]
+        axes.barh(range(len(bars)), [number for _, number in bars], height=0.62, color=colours)
+        for y, (_, number) in enumerate(bars):
+            axes.annotate(f"{number:,}", (number, y), xytext=(7, 0), textcoords="offset points", va="center")
+        axes.set_yticks(range(len(bars)), [label for label, _ in bars])
+        axes.get_yticklabels()[0].set_fontweight("bold")
+        axes.set_ylim(len(bars) - 0.4, -0.6)
+        axes.set_xlim(0, 1.15 * max(1, *(number for _, number in bars)))
+        axes.xaxis.set_visible(False)
+        axes.grid(visible=False)
+        axes.spines["bottom"].set_visible(False)
+
+    return svg(name, yield_title(report), width, 16 + 28 * len(bars), draw)
+
+
+def _bars(report: SynthesisReport) -> list[tuple[str, int]]:
+    refused = sorted(report.rejected.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [("accepted", report.accepted), *refused]

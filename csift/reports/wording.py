@@ -1,0 +1,99 @@
+"""How numbers and verdicts are put into words, the same in reports and on the command line.
+
+Intervals are written "value (low to high)". Shares are percentages; differences of shares are percentage points, always signed.
+A number that does not exist (nothing was judged) is "n/a".
+"""
+
+import math
+from datetime import datetime
+
+from csift.schemas import DriftReport, Interval, PromotionDecision, Verdict
+
+HEADLINES = {
+    Verdict.PROMOTE: "The challenger should replace the champion",
+    Verdict.HOLD: "The champion stays: this run does not settle whether the challenger is better",
+    Verdict.REJECT: "The champion stays: the challenger does worse",
+}
+
+
+def percent(share: float) -> str:
+    """0.617 → "61.7%"."""
+    return "n/a" if math.isnan(share) else f"{100 * share:.1f}%"
+
+
+def points(difference: float) -> str:
+    """0.267 → "+26.7". What is not zero never reads as zero, because the gate goes by the sign."""
+    value = 100 * difference
+    if math.isnan(value):
+        return "n/a"
+    if value == 0:
+        return "0.0"
+    return f"{value:+.1f}" if abs(value) >= 0.05 else f"{value:+.2g}"
+
+
+def percent_interval(interval: Interval) -> str:
+    """ "61.7% (52.9 to 69.9)"."""
+    return f"{percent(interval.value)} ({percent(interval.low).rstrip('%')} to {percent(interval.high).rstrip('%')})"
+
+
+def points_interval(interval: Interval) -> str:
+    """ "+26.7 (+17.5 to +35.8)"."""
+    return f"{points(interval.value)} ({points(interval.low)} to {points(interval.high)})"
+
+
+def level(confidence: float) -> str:
+    """0.95 → "95%"."""
+    return f"{100 * confidence:g}%"
+
+
+def duration(seconds: float) -> str:
+    """ "0.41 s", "42 s", "3 min 05 s", "1 h 02 min"."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def clock(seconds: float) -> str:
+    """ "1:05", "1:02:05"."""
+    minutes, second = divmod(round(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"
+
+
+def money(usd: float) -> str:
+    """Cents, and below a cent the first digits that are not zero."""
+    return f"${usd:,.2f}" if usd == 0 or usd >= 0.01 else f"${usd:.2g}"
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 question", "1,200 questions"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def when(moment: datetime) -> str:
+    """Minutes, in the zone of the moment."""
+    return f"{moment:%Y-%m-%d %H:%M} {moment:%Z}".rstrip()
+
+
+def numbers_sentence(decision: PromotionDecision) -> str:
+    """Both accuracies and the paired difference in one sentence."""
+    difference = decision.difference
+    judged = decision.wins + decision.losses + decision.ties
+    sentence = (
+        f"On {count(judged, 'question')} judged for both, the challenger was right on {percent(decision.challenger_accuracy.value)} "
+        f"and the champion on {percent(decision.champion_accuracy.value)}: a paired difference of {points(difference.value)} points, "
+        f"{level(decision.policy.confidence)} interval {points(difference.low)} to {points(difference.high)}."
+    )
+    return f"{sentence} {count(decision.failures, 'question')} could not be judged." if decision.failures else sentence
+
+
+def drift_sentence(drift: DriftReport) -> str:
+    """The drift verdict with the numbers it rests on."""
+    found = "The current questions differ from the reference" if drift.drifted else "No difference from the reference was found"
+    sign = "<" if drift.p_value < drift.alpha else ">="
+    return f"{found}: p = {drift.p_value:.3g} {sign} {drift.alpha:g} over {count(drift.units, 'independent unit')}."

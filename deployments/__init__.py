@@ -1,0 +1,1 @@
+"""Where the flows run: one machine with `csift up`."""

@@ -1,0 +1,57 @@
+"""The whole loop: drift check → synthesise → retrain → judge → promote if improved."""
+
+from typing import Literal
+
+from prefect import flow
+from prefect.states import Completed, State
+
+from csift.config import LoopConfig
+from csift.exceptions import CycleRunning
+from csift.schemas import Cycle, CycleState
+from tasks.corpus import freeze_evalset, ingest, register_labels
+from tasks.cycle import CycleRun, cycle, decide_trigger, finish, skip
+from tasks.dataset import build_dataset, synthesise
+from tasks.drift import check_drift
+from tasks.evaluation import current_champion, evaluate
+from tasks.promotion import decide, promote
+from tasks.report import write_report
+from tasks.results import RESULT_STORAGE
+from tasks.training import train
+
+
+@flow(name="nightly", persist_result=True, result_storage=RESULT_STORAGE, result_serializer="json")
+def nightly(config: LoopConfig, trigger: Literal["schedule", "manual", "backfill"] = "manual") -> Cycle | State:
+    """One turn of the loop. Ends as Skipped when another cycle of the project goes on."""
+    try:
+        with cycle(config, trigger) as run:
+            return turn(run, config)
+    except CycleRunning as running:
+        return Completed(name="Skipped", message=str(running), data=skip(config, trigger, str(running)))
+
+
+def turn(run: CycleRun, config: LoopConfig) -> Cycle:
+    """The stages in order. Each is keyed by what goes into it, so what was done before is not done again."""
+    drift = check_drift(run.id, config)
+    snapshot = ingest(run.id, config)
+    labels = register_labels(run.id, config, snapshot)
+    evalset = freeze_evalset(run.id, config, labels)
+    trigger = decide_trigger(run.id, config, labels, evalset, drift)
+    if not trigger.train:
+        return finish(run.id, CycleState.NOTHING_NEW, trigger.reason)
+
+    synthetic = synthesise(run.id, config, labels)
+    dataset = build_dataset(run.id, config, labels, evalset, synthetic)
+    adapter = train(run.id, config, dataset)
+
+    base = current_champion(run.id, config, snapshot)
+    champion = base.on(snapshot.id)  # both answer over the corpus as it is now
+    challenger = champion.with_adapter(adapter.id)
+    champion_report = evaluate(run.id, config, champion, evalset, "champion")
+    challenger_report = evaluate(run.id, config, challenger, evalset, "challenger")
+    decision = decide(run.id, config, champion_report, challenger_report, evalset)
+    if config.gate.promote and decision.verdict == "PROMOTE":
+        promote(run.id, decision, base, challenger, run.lease)
+    write_report(
+        run.id, champion, champion_report, challenger, challenger_report, decision, dataset, labels, evalset, drift
+    )
+    return finish(run.id, CycleState.COMPLETED, decision.reason)

@@ -1,0 +1,71 @@
+"""The cycle around the stages: the project's lease, the row in Postgres, how it ended."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from csift import cycles, triggers
+from csift.config import LoopConfig
+from csift.db import database
+from csift.leases import Lease, hold
+from csift.schemas import Cycle, CycleState, DriftReport, EvalSet, LabelSet, Trigger
+
+
+@dataclass(frozen=True)
+class CycleRun:
+    """A cycle that goes on, and the lease it holds."""
+
+    id: str
+    lease: Lease
+
+
+def scheduled_time() -> datetime:
+    """When the present flow run was meant to start."""
+    return flow_run.scheduled_start_time
+
+
+@contextmanager
+def cycle(config: LoopConfig, trigger: str) -> Iterator[CycleRun]:
+    """Holds the project's lease and keeps the cycle's row true, however the block ends.
+
+    Raises:
+        CycleRunning: another cycle of the project goes on.
+    """
+    db = database()
+    with hold(db, f"cycle of {config.project}") as lease:
+        id_ = cycles.begin(db, config.project, trigger, scheduled_time())
+        try:
+            yield CycleRun(id_, lease)
+        except Exception as error:
+            cycles.note(db, id_, state=CycleState.FAILED, reason=str(error))
+            raise
+        except BaseException:  # Ctrl-C, or Prefect's cancellation
+            cycles.note(db, id_, state=CycleState.INTERRUPTED, reason="stopped by a person or by Prefect; the next run continues")
+            raise
+
+
+@task(name="decide whether to train", cache_policy=NO_CACHE)
+def decide_trigger(cycle_id: str, config: LoopConfig, labels: LabelSet, evalset: EvalSet, drift: DriftReport) -> Trigger:
+    """Compares all that this cycle would learn from with what the last decision was made on."""
+    last = cycles.last_decided(database(), config.project)
+    trigger = triggers.should_train(triggers.fingerprint(config, labels, evalset, drift), last.fingerprint if last else None)
+    cycles.note(database(), cycle_id, fingerprint=trigger.fingerprint, drift_id=drift.id)
+    return trigger
+
+
+@task(name="finish", cache_policy=NO_CACHE)
+def finish(cycle_id: str, state: CycleState, reason: str) -> Cycle:
+    """Closes the cycle."""
+    cycles.note(database(), cycle_id, state=state, reason=reason)
+    return cycles.load(database(), cycle_id)
+
+
+@task(name="skip", cache_policy=NO_CACHE)
+def skip(config: LoopConfig, trigger: str, reason: str) -> Cycle:
+    """Records that this cycle did not start."""
+    return cycles.skip(database(), config.project, trigger, scheduled_time(), reason)

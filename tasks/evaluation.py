@@ -1,0 +1,37 @@
+"""Have a System answer the eval set and judge its answers."""
+
+from prefect import task
+
+from csift import cycles, registry
+from csift.config import LoopConfig
+from csift.db import database
+from csift.evaluation import evaluate as evaluate_system
+from csift.prompts import standard_program_hash
+from csift.rag import standard_program
+from csift.schemas import CorpusSnapshot, EvalReport, EvalSet, GenerationParams, System
+from tasks.collaborators import base_model, embedder, gathering, index, judge
+from tasks.progress import reporter
+
+
+@task(name="champion")
+def current_champion(cycle_id: str, config: LoopConfig, snapshot: CorpusSnapshot) -> System:
+    """The champion that the pointer names; in a new project the base model becomes it."""
+    base = base_model(config.training.base_model)
+    first = System.of(
+        base_model=base.name, base_revision=base.revision, adapter_id=None, program="standard", program_hash=standard_program_hash(),
+        snapshot_id=snapshot.id, embedder=embedder().id, k=config.retrieval.k, generation=GenerationParams(),
+    )  # fmt: skip
+    return registry.bootstrap_champion(database(), config.project, first)
+
+
+@task(name="evaluate", task_run_name="evaluate {role}")
+def evaluate(cycle_id: str, config: LoopConfig, system: System, evalset: EvalSet, role: str) -> EvalReport:
+    """Every question of the set through the System's program; answers and scores that exist are not made again."""
+    db = database()
+    with cycles.stage(db, cycle_id, f"judge {role}") as made:
+        registry.save_system(db, system)
+        engine = gathering(base_model(system.base_model), cycle_id, "rag", system.adapter_id)
+        program = standard_program(index(config.project), system.k)
+        report = evaluate_system(db, system, evalset, program, engine, judge(config), reporter(f"judge {role}"))
+        made.append(report.id)
+    return report
