@@ -144,7 +144,7 @@ def absolute(config: LoopConfig, base: Path) -> LoopConfig:
     """The same configuration with its relative paths taken from `base`."""
 
     def fix(section: Any) -> Any:
-        update = {}
+        update: dict[str, Any] = {}
         for name, value in section:
             if isinstance(value, Path):
                 update[name] = base / value.expanduser()

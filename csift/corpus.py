@@ -110,7 +110,8 @@ def _clean(text: str, where: Path | str) -> str:
 def chunk(document: Document, chunking: Chunking) -> list[Chunk]:
     """Cuts a document at headings, paragraphs and sentences into passages of at most `chunking.size` characters.
 
-    Each passage opens with the titles that it stands under, because it is read and retrieved without the rest. Neighbours under one
+    Each passage opens with the titles that it stands under, because it is read and retrieved without the rest. Neighbours
+    under one
     title share whole sentences of up to `chunking.overlap` characters. Only a sentence longer than a passage is cut inside.
     """
     chunks: list[Chunk] = []
@@ -230,13 +231,17 @@ def _store_chunks(db: Database, documents: list[Document], chunking: Chunking) -
         )
         rows = [
             {
-                "chunking": key, "document_id": document.id, "document_sha256": document.sha256,
-                "ordinal": piece.ordinal, "chunk_id": piece.id, "text": piece.text,
+                "chunking": key,
+                "document_id": document.id,
+                "document_sha256": document.sha256,
+                "ordinal": piece.ordinal,
+                "chunk_id": piece.id,
+                "text": piece.text,
             }
             for document in documents
             if (document.id, document.sha256) not in have
             for piece in chunk(document, chunking)
-        ]  # fmt: skip
+        ]
         if rows:
             session.execute(insert(ChunkRow).on_conflict_do_nothing(), rows)
 

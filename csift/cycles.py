@@ -24,10 +24,18 @@ def cycle_id(project: str, trigger: str, scheduled_at: datetime) -> str:
 def begin(db: Database, project: str, trigger: str, scheduled_at: datetime) -> str:
     """Opens the cycle, or opens it again after it was cut off; the stages it made remain. Returns its id.
 
-    Call it with the project's lease held: a cycle of the project that still counts as running was killed and is marked interrupted.
+    Call it with the project's lease held: a cycle of the project that still counts as running was killed and is marked
+    interrupted.
     """
     id_ = cycle_id(project, trigger, scheduled_at)
-    fresh = {"id": id_, "project": project, "trigger": trigger, "scheduled_at": scheduled_at, "state": CycleState.RUNNING, "reason": ""}
+    fresh = {
+        "id": id_,
+        "project": project,
+        "trigger": trigger,
+        "scheduled_at": scheduled_at,
+        "state": CycleState.RUNNING,
+        "reason": "",
+    }
     with db.session() as session:
         running = sa.select(CycleRow.id).where(
             CycleRow.project == project, CycleRow.state == CycleState.RUNNING, CycleRow.id != id_
@@ -48,8 +56,13 @@ def skip(db: Database, project: str, trigger: str, scheduled_at: datetime, reaso
     """Records a cycle that did not start, because another one holds the lease."""
     id_ = cycle_id(project, trigger, scheduled_at)
     row = {
-        "id": id_, "project": project, "trigger": trigger, "scheduled_at": scheduled_at, "state": CycleState.SKIPPED, "reason": reason
-    }  # fmt: skip
+        "id": id_,
+        "project": project,
+        "trigger": trigger,
+        "scheduled_at": scheduled_at,
+        "state": CycleState.SKIPPED,
+        "reason": reason,
+    }
     with db.session() as session:
         session.execute(insert(CycleRow).values(row).on_conflict_do_nothing())
     return load(db, id_)
@@ -99,10 +112,19 @@ def load(db: Database, id_: str) -> Cycle:
         for entry in rows
     )
     return Cycle(
-        id=row.id, project=row.project, trigger=row.trigger, scheduled_at=row.scheduled_at,  # type: ignore[arg-type]
-        state=CycleState(row.state), reason=row.reason, fingerprint=row.fingerprint, stages=stages, cost=cost_of(db, id_),
-        decision_id=row.decision_id, drift_id=row.drift_id, report_uri=row.report_uri,
-    )  # fmt: skip
+        id=row.id,
+        project=row.project,
+        trigger=row.trigger,
+        scheduled_at=row.scheduled_at,  # type: ignore[arg-type]
+        state=CycleState(row.state),
+        reason=row.reason,
+        fingerprint=row.fingerprint,
+        stages=stages,
+        cost=cost_of(db, id_),
+        decision_id=row.decision_id,
+        drift_id=row.drift_id,
+        report_uri=row.report_uri,
+    )
 
 
 def recent(db: Database, project: str, count: int) -> list[Cycle]:

@@ -1,4 +1,5 @@
-"""Human and synthetic examples → a DatasetVersion: duplicates dropped, decontaminated against the eval and golden questions, fingerprinted.
+"""Human and synthetic examples → a DatasetVersion: duplicates dropped, decontaminated against the eval and golden questions,
+fingerprinted.
 
 Leaks are looked for three ways: the same question after normalisation, a shared run of eight words (Brown et al., GPT-3, 2020,
 appendix C), and cosine similarity of embeddings, for paraphrases.
@@ -27,11 +28,16 @@ def from_labels(labels: Sequence[Label]) -> list[Example]:
     return [
         Example(
             id=content_id("example", [label.id, label.question, label.answer, label.document_id]),
-            question=label.question, answer=REFUSAL if label.answer is None else label.answer, document_id=label.document_id,
-            context_chunk_ids=(), source="human", generator=None, prompt_hash=None,
+            question=label.question,
+            answer=REFUSAL if label.answer is None else label.answer,
+            document_id=label.document_id,
+            context_chunk_ids=(),
+            source="human",
+            generator=None,
+            prompt_hash=None,
         )
         for label in labels
-    ]  # fmt: skip
+    ]
 
 
 def clean(
@@ -59,7 +65,11 @@ def clean(
         if reason:
             rejected.append(
                 Rejection(
-                    reason=reason, question=example.question, answer=example.answer, document_id=example.document_id, detail=detail
+                    reason=reason,
+                    question=example.question,
+                    answer=example.answer,
+                    document_id=example.document_id,
+                    detail=detail,
                 )
             )
         else:
@@ -138,9 +148,15 @@ def save(
         if entry.reason.startswith("leak"):
             leaks[entry.reason] = leaks.get(entry.reason, 0) + 1
     version = DatasetVersion(
-        id=content_id("dataset", [ids, recipe, evalset_id]), snapshot_id=snapshot_id, evalset_id=evalset_id, example_ids=ids,
-        recipe=recipe, sources=sources, decontaminated=leaks, synthesis=synthesis,
-    )  # fmt: skip
+        id=content_id("dataset", [ids, recipe, evalset_id]),
+        snapshot_id=snapshot_id,
+        evalset_id=evalset_id,
+        example_ids=ids,
+        recipe=recipe,
+        sources=sources,
+        decontaminated=leaks,
+        synthesis=synthesis,
+    )
     with db.session() as session:
         values = [{"id": row.id, "record": row.model_dump(mode="json")} for row in rows]
         session.execute(insert(ExampleRow).on_conflict_do_nothing(), values)

@@ -60,9 +60,7 @@ def read_window(path: Path) -> Window:
         raise CorpusError(f"{path} has {len(rows)} questions, drift needs at least {MIN_ROWS}; take a longer period")
     window = Window(sessions=tuple(session for session, _ in rows), questions=tuple(question for _, question in rows))
     if len(set(window.sessions)) < MIN_SESSIONS:
-        raise CorpusError(
-            f"{path} has one session only; give each conversation its own `session`, or take more of them"
-        )
+        raise CorpusError(f"{path} has one session only; give each conversation its own `session`, or take more of them")
     return window
 
 
@@ -112,9 +110,7 @@ def mmd_permutation_test(
     """
     rows = np.concatenate([reference, current]).astype(np.float32, copy=False)
     if not np.isfinite(rows).all():  # a comparison with NaN is false, which would pass for drift
-        raise ModelError(
-            "the embedder gave values that are not finite numbers; its weights are damaged, fetch them again"
-        )
+        raise ModelError("the embedder gave values that are not finite numbers; its weights are damaged, fetch them again")
     blocks, is_reference = _blocks(reference_units, current_units)
     rng = np.random.default_rng(seed)
     bandwidth = _median_distance(rows, rng)
@@ -170,7 +166,8 @@ def _block_mmd(
 
 def drift_id(reference: Window, current: Window, embedder: Embedder, config: DriftConfig) -> str:
     """The id of the report that these windows give; the same windows under the same configuration are tested once."""
-    return content_id("drift", [reference.hash, current.hash, embedder.id, config.alpha, config.permutations, config.seed])
+    decides = [reference.hash, current.hash, embedder.id, config.alpha, config.permutations, config.seed]
+    return content_id("drift", decides)
 
 
 def check_drift(

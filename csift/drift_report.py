@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHARACTERS, WORDS = "length in characters", "length in words"
-NEAREST = "similarity to the nearest reference question of another session"
+NEAREST = "similarity to the nearest reference question"
 LISTED = 15  # questions in the table
 PLOTTED = 1000  # questions of each window on the map
 SIMILARITY_ROWS = 1024  # rows of the similarity matrix held at once
@@ -95,15 +95,17 @@ def _verdict(report: DriftReport, reference: Side, current: Side, embedder_id: s
     counters = [
         CounterData("verdict", "DRIFT" if report.drifted else "NO DRIFT"),
         CounterData("p-value", f"{report.p_value:.4f}"),
-        CounterData("alpha (drift when p is below)", f"{report.alpha:g}"),
-        CounterData("MMD² statistic", f"{report.statistic:.5f}"),
-        CounterData("sessions, reference and current", f"{sessions[0]} and {sessions[1]}"),
+        CounterData("alpha", f"{report.alpha:g}"),
+        CounterData("MMD²", f"{report.statistic:.5f}"),
+        CounterData("sessions", f"{sessions[0]} and {sessions[1]}"),
     ]
     text = (
-        f"{report.reference_rows} reference questions and {report.current_rows} current ones, embedded by "
-        f"{embedder_id}, are compared by a kernel two-sample test (MMD, RBF kernel of median bandwidth). Whole "
-        f"sessions were permuted {report.permutations} times; a session counts once, however many questions it has. "
-        f"If nothing had changed, a difference this large or larger would appear with probability {report.p_value:.4f}."
+        f"{report.reference_rows} reference questions of {sessions[0]} sessions and {report.current_rows} current ones "
+        f"of {sessions[1]}, embedded by {embedder_id}, are compared by a kernel two-sample test (MMD, RBF kernel of "
+        f"median bandwidth). Whole sessions were permuted {report.permutations} times; a session counts once, however "
+        "many questions it has. If nothing had changed, a difference this large or larger would appear with "
+        f"probability p = {report.p_value:.4f}; it is called drift when p is below alpha = {report.alpha:g}. "
+        "Similarities below are cosines, to reference questions of other sessions only."
     )
     if math.comb(sum(sessions), sessions[0]) * report.alpha <= 1:
         text += "\n\n**There are too few sessions for this check to find any drift, however large.**"

@@ -33,20 +33,22 @@ def freeze(db: Database, project: str, labels: LabelSet, min_items: int) -> Eval
         if row := session.get(EvalSetRow, id_):
             return EvalSet.model_validate(row.record)
         record = session.scalar(
-            sa.select(EvalSetRow.record)
-            .where(EvalSetRow.project == project)
-            .order_by(EvalSetRow.created_at.desc())
-            .limit(1)
+            sa.select(EvalSetRow.record).where(EvalSetRow.project == project).order_by(EvalSetRow.created_at.desc()).limit(1)
         )
         previous = EvalSet.model_validate(record) if record else None
         before = {(item.id, item.document_sha256) for item in previous.items} if previous else set()
         items = tuple(
             EvalItem(
-                id=label.id, question=label.question, answer=label.answer, document_id=label.document_id,
-                document_sha256=label.document_sha256, style=label.style, guarded=(label.id, label.document_sha256) in before,
+                id=label.id,
+                question=label.question,
+                answer=label.answer,
+                document_id=label.document_id,
+                document_sha256=label.document_sha256,
+                style=label.style,
+                guarded=(label.id, label.document_sha256) in before,
             )
             for label in chosen
-        )  # fmt: skip
+        )
         retired = tuple(entry for entry in labels.retired if entry.split == "eval")
         evalset = EvalSet(id=id_, project=project, items=items, retired=retired, previous_id=previous.id if previous else None)
         session.execute(insert(EvalSetRow).values(id=id_, project=project, record=evalset.model_dump(mode="json")))

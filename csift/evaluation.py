@@ -13,8 +13,8 @@ from csift.db.connection import Database
 from csift.db.judging import EvalReportRow
 from csift.exceptions import GateError
 from csift.hashing import content_id
-from csift.intervals import wilson
 from csift.interfaces import Judge, Program, Progress, no_progress
+from csift.intervals import wilson
 from csift.llm import GatheringEngine, local_lm, map_batched
 from csift.prompts import plain_adapter
 from csift.schemas import EvalItem, EvalReport, EvalSet, Failure, Generation, JudgedAnswer, JudgeItem, Score, System
@@ -37,9 +37,16 @@ def evaluate(
     report = judged(id_, system, evalset, judge, outcomes)
     with db.session() as session:
         row = {
-            "id": id_, "record": report.model_dump(mode="json"), "system_id": system.id, "evalset_id": evalset.id, "judge_id": judge.id,
-            "accuracy": report.accuracy.value, "low": report.accuracy.low, "high": report.accuracy.high, "failures": report.failures,
-        }  # fmt: skip
+            "id": id_,
+            "record": report.model_dump(mode="json"),
+            "system_id": system.id,
+            "evalset_id": evalset.id,
+            "judge_id": judge.id,
+            "accuracy": report.accuracy.value,
+            "low": report.accuracy.low,
+            "high": report.accuracy.high,
+            "failures": report.failures,
+        }
         session.execute(insert(EvalReportRow).values(row).on_conflict_do_nothing())
     return report
 
@@ -74,9 +81,7 @@ def answer(
         return map_batched(ask, questions, engine, progress, "evaluate")
 
 
-def judged(
-    id_: str, system: System, evalset: EvalSet, judge: Judge, outcomes: Sequence[Outcome | Failure]
-) -> EvalReport:
+def judged(id_: str, system: System, evalset: EvalSet, judge: Judge, outcomes: Sequence[Outcome | Failure]) -> EvalReport:
     """Scores the outcomes and sums them up. Raises GateError when not one answer could be judged."""
     pairs = list(zip(evalset.items, outcomes, strict=True))
     asked = [(item, outcome) for item, outcome in pairs if not isinstance(outcome, Failure)]
@@ -92,23 +97,35 @@ def judged(
     scores = [row.score for row in answers if row.score is not None]
     if not scores:
         first = next(row.failure for row in answers if row.failure)
-        raise GateError(f"not one of {len(answers)} answers could be judged: {first.message}; mend the judge or model and run again")
+        raise GateError(
+            f"not one of {len(answers)} answers could be judged: {first.message}; mend the judge or model and run again"
+        )
     return EvalReport(
-        id=id_, system_id=system.id, evalset_id=evalset.id, judge_id=judge.id, answers=answers,
+        id=id_,
+        system_id=system.id,
+        evalset_id=evalset.id,
+        judge_id=judge.id,
+        answers=answers,
         accuracy=wilson(sum(score.correct for score in scores), len(scores)),
         mean_score=sum(score.value for score in scores) / len(scores),
         failures=len(answers) - len(scores),
         seconds_per_answer=sum(row.seconds for row in answers) / max(len(asked), 1),
         tokens=sum(row.tokens_in + row.tokens_out for row in answers),
         cost_usd=0.0,
-    )  # fmt: skip
+    )
 
 
 def _row(item: EvalItem, outcome: Outcome | Failure, verdict: Score | Failure) -> JudgedAnswer:
     text, contexts, spent = ("", [], []) if isinstance(outcome, Failure) else outcome
     return JudgedAnswer(
-        item_id=item.id, question=item.question, gold=item.answer, answer=text, contexts=tuple(contexts),
-        tokens_in=sum(g.tokens_in for g in spent), tokens_out=sum(g.tokens_out for g in spent),
+        item_id=item.id,
+        question=item.question,
+        gold=item.answer,
+        answer=text,
+        contexts=tuple(contexts),
+        tokens_in=sum(g.tokens_in for g in spent),
+        tokens_out=sum(g.tokens_out for g in spent),
         seconds=sum(g.seconds for g in spent),
-        score=None if isinstance(verdict, Failure) else verdict, failure=verdict if isinstance(verdict, Failure) else None,
-    )  # fmt: skip
+        score=None if isinstance(verdict, Failure) else verdict,
+        failure=verdict if isinstance(verdict, Failure) else None,
+    )

@@ -35,7 +35,9 @@ class LocalEngine:
             ModelError: the model or the adapter cannot be loaded, or a prompt is longer than the model's window.
         """
         model, tokenizer = self._model(adapter_path)
-        ids = [self._encode(tokenizer, prompt, model.config.max_position_embeddings - params.max_new_tokens) for prompt in prompts]
+        ids = [
+            self._encode(tokenizer, prompt, model.config.max_position_embeddings - params.max_new_tokens) for prompt in prompts
+        ]
         order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), ids[i]))
         done: dict[int, Generation] = {}
         for start in range(0, len(order), BATCH):
@@ -63,11 +65,16 @@ class LocalEngine:
         torch.manual_seed(params.seed)
         with torch.inference_mode():
             output = model.generate(
-                input_ids=tokens.to(model.device), attention_mask=mask.to(model.device), pad_token_id=pad,
-                max_new_tokens=params.max_new_tokens, **sampling,
-            )  # fmt: skip
+                input_ids=tokens.to(model.device),
+                attention_mask=mask.to(model.device),
+                pad_token_id=pad,
+                max_new_tokens=params.max_new_tokens,
+                **sampling,
+            )
         seconds = (time.perf_counter() - began) / len(rows)
-        return [self._decode(tokenizer, new.tolist(), len(row), seconds) for new, row in zip(output[:, width:], rows, strict=True)]
+        return [
+            self._decode(tokenizer, new.tolist(), len(row), seconds) for new, row in zip(output[:, width:], rows, strict=True)
+        ]
 
     @staticmethod
     def _decode(tokenizer: Any, new: list[int], tokens_in: int, seconds: float) -> Generation:
@@ -107,7 +114,9 @@ def load(base: BaseModel, adapter_path: str | None) -> tuple[Any, Any]:
             model = PeftModel.from_pretrained(model, adapter_path).merge_and_unload().to(dtype)
     except (OSError, ValueError, RuntimeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"cannot load {base.name} from {base.path}{f' with {adapter_path}' if adapter_path else ''}: {first}") from None
+        raise ModelError(
+            f"cannot load {base.name} from {base.path}{f' with {adapter_path}' if adapter_path else ''}: {first}"
+        ) from None
     if torch.cuda.is_available():
         model = model.cuda()
     model.generation_config.max_length = None  # the base's own default would warn at every call

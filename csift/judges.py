@@ -65,9 +65,7 @@ class ReferenceJudge:
 
     def _score(self, item: JudgeItem, cosine: float) -> Score | Failure:
         if not math.isfinite(cosine):
-            return Failure(
-                kind="embedding", message=f"{self.embedder.id} gave no finite similarity for {item.answer[:80]!r}"
-            )
+            return Failure(kind="embedding", message=f"{self.embedder.id} gave no finite similarity for {item.answer[:80]!r}")
         mark = mark_answer(item, min(max(cosine, 0.0), 1.0))
         value = round(mark.value, 4)
         return Score(value=value, correct=value >= self.correct_from, reason=mark.reason)
@@ -89,8 +87,6 @@ def mark_answer(item: JudgeItem, cosine: float) -> Mark:
         return Mark(1.0, "same symbol") if item.gold.strip() in item.answer.split() else Mark(0.0, "another symbol")
     if len(tokens(item.gold)) >= PROSE_FROM:
         return _mark_prose(item.gold, item.answer, cosine)
-    if normalise(item.gold) == normalise(item.answer):
-        return Mark(1.0, "same words")
     if len(tokens(item.answer)) > max(BURIED_FROM, 4 * len(tokens(item.gold))):
         return Mark(0.3, f"buried in {len(tokens(item.answer))} words")
     if read(item.gold).quantities:
@@ -116,10 +112,10 @@ def _mark_prose(gold: str, answer: str, cosine: float) -> Mark:
 
 def _mark_quantities(gold: str, item: JudgeItem) -> Mark:
     wanted = read(gold).quantities
-    answer = read(item.answer)
+    answer = read(_spelt_as(wanted, item.answer))
     given = tuple(quantity for quantity in answer.quantities if not quantity.denied)
     places = _match(wanted, given, in_order=re.search(r"\bto\b", read(gold).rest) is not None)
-    rivals = _rivals(wanted, given, read(item.question).quantities)
+    rivals = _rivals([*wanted, *places.values()], given, read(item.question).quantities)
     if missing := [quantity for quantity in wanted if quantity not in places]:
         return _mark_missing(missing, len(wanted), rivals)
     if _contradicts(rivals, list(places.values()), answer):
@@ -136,6 +132,15 @@ def _mark_quantities(gold: str, item: JudgeItem) -> Mark:
     return Mark(min(value, 0.8), "numbers match, beside another") if rivals else Mark(value, "numbers match")
 
 
+def _spelt_as(wanted: Sequence[Quantity], answer: str) -> str:
+    """The answer with the wanted part numbers in their own spelling: KT 4417 and kt4417 are KT-4417."""
+    for quantity in wanted:
+        if quantity.dimension == "code":
+            loose = r"[\s-]?".join(re.findall(r"[A-Za-z]+|\d+", quantity.text))
+            answer = re.sub(rf"(?<!\w){loose}(?!\w)", quantity.text, answer, flags=re.IGNORECASE)
+    return answer
+
+
 def _match(wanted: Sequence[Quantity], given: Sequence[Quantity], in_order: bool) -> dict[Quantity, Quantity]:
     """Wanted quantity → the given one that agrees best, each used once; in_order for "from 22:00 to 07:00"."""
     free = list(given)
@@ -149,10 +154,10 @@ def _match(wanted: Sequence[Quantity], given: Sequence[Quantity], in_order: bool
     return matches
 
 
-def _rivals(wanted: Sequence[Quantity], given: Sequence[Quantity], asked: Sequence[Quantity]) -> list[Quantity]:
-    """Given quantities that compete with the wanted ones, one a value; those of question and product names do not."""
-    kinds = {quantity.kind for quantity in wanted}
-    known = (*wanted, *asked)
+def _rivals(taken: Sequence[Quantity], given: Sequence[Quantity], asked: Sequence[Quantity]) -> list[Quantity]:
+    """Given quantities that compete with the ones taken, one a value; those of question and product names do not."""
+    kinds = {quantity.kind for quantity in taken}
+    known = (*taken, *asked)
     rivals = {
         (quantity.kind, quantity.value): quantity
         for quantity in given
@@ -193,6 +198,8 @@ class _Part(NamedTuple):
 
 def _mark_words(gold: str, item: JudgeItem, cosine: float) -> Mark:
     parts = _parts(gold) or [_Part(gold, tokens(gold))]
+    if normalise(gold) == normalise(item.answer):
+        return Mark(1.0, "same words")
     share, lost = _words_found(parts, item.answer)
     if share < 1:
         value = 0.7 * share + 0.25 * cosine
@@ -228,15 +235,14 @@ def _words_found(parts: Sequence[_Part], answer: str) -> tuple[float, list[str]]
 def _taken_back(wanted: set[str], gold: list[str], said: list[str]) -> str | None:
     """Why an answer that has the gold's words does not give it: "not violet", "violet or red"."""
     places = [place for place, word in enumerate(said) if word in wanted]
-    before = said[max(0, places[0] - 3) : places[0]]
-    denials = {"not", "never", "no"} - set(gold)
-    if denials & set(before[before.index("but") :] if "but" in before else before):
+    before, after = said[max(0, places[0] - 1) : places[0]], said[places[-1] + 1 : places[-1] + 2]
+    if {"not", "never", "no"} & set(before) - set(gold):
         return "denies it"
-    beside = {*said[places[-1] + 1 : places[-1] + 2], *said[max(0, places[0] - 1) : places[0]]}
-    return "leaves it open" if "or" in beside and "or" not in gold else None
+    return "leaves it open" if "or" in {*before, *after} - set(gold) else None
 
 
 def _parts_beyond(gold: str, item: JudgeItem) -> int:
-    """How many parts of an enumerating answer share no word with gold or question."""
+    """How many parts of the enumerating clauses of an answer share no word with gold or question."""
     known = {*tokens(gold), *tokens(item.question)}
-    return sum(not known & set(part.words) for part in _parts(item.answer))
+    clauses = [clause for clause in re.split(r"[.;:](?:\s|$)", item.answer) if set(content_words(gold)) & set(tokens(clause))]
+    return sum(not known & set(part.words) for clause in clauses for part in _parts(clause))

@@ -1,7 +1,10 @@
-"""Questions written by people: read, checked against the corpus, split by document, retired when their document changes or leaves.
+"""Questions written by people: read, checked against the corpus, split by document, retired when their document changes or
+leaves.
 
-A label is pinned to the hash its document had when the label was first seen. When the document changes, the label is retired, until
-its question or answer is edited (relabelled). A document's split is sticky: once trained on, a document never becomes an eval one.
+A label is pinned to the hash its document had when the label was first seen. When the document changes, the label is
+retired, until
+its question or answer is edited (relabelled). A document's split is sticky: once trained on, a document never becomes an
+eval one.
 """
 
 import json
@@ -77,18 +80,27 @@ def _parse(line: str, where: str) -> RawLabel:
     if not isinstance(row, dict):
         raise LabelError(f"{where} is not a JSON object; write one object a line")
     if missing := [name for name in ("id", "question", "answer", "document") if name not in row]:
-        raise LabelError(f"{where} lacks {', '.join(missing)}; a label has id, question, answer (null: unanswerable) and document")
+        raise LabelError(
+            f"{where} lacks {', '.join(missing)}; a label has id, question, answer (null: unanswerable) and document"
+        )
     answer = row["answer"]
     if not str(row["question"]).strip() or (answer is not None and not str(answer).strip()):
         raise LabelError(f"{where} has an empty question or answer; fill it, or write null where the document does not answer")
     style = row.get("style") or ("unanswerable" if answer is None else "factoid")
     split = row.get("split")
     if style not in STYLES or (split is not None and split not in SPLITS):
-        raise LabelError(f"{where}: style is one of {', '.join(STYLES)} and split one of {', '.join(SPLITS)}, not {style!r}, {split!r}")
+        raise LabelError(
+            f"{where}: style is one of {', '.join(STYLES)} and split one of {', '.join(SPLITS)}, not {style!r}, {split!r}"
+        )
     return RawLabel(
-        id=str(row["id"]), question=str(row["question"]).strip(), answer=None if answer is None else str(answer).strip(),
-        document_id=str(row["document"]), style=style, split=split, where=where,
-    )  # fmt: skip
+        id=str(row["id"]),
+        question=str(row["question"]).strip(),
+        answer=None if answer is None else str(answer).strip(),
+        document_id=str(row["document"]),
+        style=style,
+        split=split,
+        where=where,
+    )
 
 
 def register(db: Database, project: str, config: CorpusConfig, snapshot: CorpusSnapshot) -> LabelSet:
@@ -106,7 +118,9 @@ def register(db: Database, project: str, config: CorpusConfig, snapshot: CorpusS
         known = _known_labels(session, project)
         for row in rows:
             if row.document_id not in hashes and row.id not in known:
-                raise LabelError(f"{row.where}: label {row.id!r} is about {row.document_id!r}, which is not in the corpus; correct it")
+                raise LabelError(
+                    f"{row.where}: label {row.id!r} is about {row.document_id!r}, which is not in the corpus; correct it"
+                )
         splits = _assign_splits(session, project, config, rows, hashes)
         labels, retired = _sort_out(session, project, rows, known, hashes, splits)
     return LabelSet(snapshot_id=snapshot.id, labels=tuple(labels), retired=tuple(retired))
@@ -120,7 +134,7 @@ def _known_labels(session: Session, project: str) -> dict[str, LabelRow]:
 def document_splits(session: Session, project: str) -> dict[str, Split]:
     """Document id → split, for every document that the project has ever seen."""
     rows = session.execute(sa.select(DocumentRow.document_id, DocumentRow.split).where(DocumentRow.project == project))
-    return {document: split for document, split in rows.tuples()}  # type: ignore[misc]
+    return dict(rows.tuples().all())  # type: ignore[arg-type]
 
 
 def _assign_splits(
@@ -177,15 +191,25 @@ def _sort_out(
         else:
             labels.append(
                 Label(
-                    id=row.id, question=row.question, answer=row.answer, document_id=row.document_id, style=row.style,
-                    split=split, document_sha256=now,
+                    id=row.id,
+                    question=row.question,
+                    answer=row.answer,
+                    document_id=row.document_id,
+                    style=row.style,
+                    split=split,
+                    document_sha256=now,
                 )
-            )  # fmt: skip
+            )
             if edited:
                 pins.append(
-                    {"project": project, "label_id": row.id, "content_hash": row.content_hash,
-                     "document_id": row.document_id, "document_sha256": now}
-                )  # fmt: skip
+                    {
+                        "project": project,
+                        "label_id": row.id,
+                        "content_hash": row.content_hash,
+                        "document_id": row.document_id,
+                        "document_sha256": now,
+                    }
+                )
     if pins:
         pin = insert(LabelRow).values(pins)
         session.execute(

@@ -1,8 +1,11 @@
 """One cycle per project at a time, by Postgres's own lock, with a fencing token for whatever the holder publishes.
 
-The lock is a session-level advisory lock on a connection of its own: Postgres frees it the moment the holder's process or machine is
-gone (TCP keepalives, csift.db.connection), so that after a kill -9 the next run starts at once, and no clock is compared. The row in
-`leases` names the holder for people. Its token grows with each holder; a holder that lost its connection without noticing is refused
+The lock is a session-level advisory lock on a connection of its own: Postgres frees it the moment the holder's process or
+machine is
+gone (TCP keepalives, csift.db.connection), so that after a kill -9 the next run starts at once, and no clock is compared.
+The row in
+`leases` names the holder for people. Its token grows with each holder; a holder that lost its connection without noticing is
+refused
 when it publishes (`Lease.check`), because a later holder has a higher token.
 """
 
@@ -45,6 +48,15 @@ def holder_name() -> str:
     return f"{socket.gethostname()} pid {os.getpid()} since {now():%Y-%m-%d %H:%M:%S} UTC"
 
 
+def holder(db: Database, name: str) -> str | None:
+    """Who holds the lease at this moment, or None."""
+    with db.session() as session:
+        # A transaction-level try ends with this block; it fails while a session of another process holds the lock.
+        if session.scalar(sa.text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name}):
+            return None
+        return session.scalar(sa.select(LeaseRow.holder).where(LeaseRow.name == name))
+
+
 @contextmanager
 def hold(db: Database, name: str) -> Iterator[Lease]:
     """Holds the lease for the length of the block.
@@ -60,7 +72,11 @@ def hold(db: Database, name: str) -> Iterator[Lease]:
             fresh = insert(LeaseRow).values(name=name, holder=holder_name(), token=1, acquired_at=now())
             taken = fresh.on_conflict_do_update(
                 index_elements=[LeaseRow.name],
-                set_={"holder": fresh.excluded.holder, "token": LeaseRow.token + 1, "acquired_at": fresh.excluded.acquired_at},
+                set_={
+                    "holder": fresh.excluded.holder,
+                    "token": LeaseRow.token + 1,
+                    "acquired_at": fresh.excluded.acquired_at,
+                },
             ).returning(LeaseRow.token)
             yield Lease(name, connection.scalar(taken) or 0)
         finally:

@@ -51,9 +51,7 @@ class Ledger:
             if found and self.cycle_id:
                 reused = sum(call.key in found for call in calls)
                 session.execute(
-                    sa.update(CycleRow)
-                    .where(CycleRow.id == self.cycle_id)
-                    .values(reused_calls=CycleRow.reused_calls + reused)
+                    sa.update(CycleRow).where(CycleRow.id == self.cycle_id).values(reused_calls=CycleRow.reused_calls + reused)
                 )
         return found
 
@@ -61,12 +59,20 @@ class Ledger:
         """Writes calls with their answers, all or none."""
         rows = {
             call.key: {
-                "key": call.key, "model": call.model, "role": call.role, "prompt_hash": call.prompt_hash,
-                "response": answer.model_dump(), "tokens_in": answer.tokens_in, "tokens_out": answer.tokens_out,
-                "cost_usd": usd_per_call, "seconds": answer.seconds, "outcome": answer.finish, "cycle_id": self.cycle_id,
+                "key": call.key,
+                "model": call.model,
+                "role": call.role,
+                "prompt_hash": call.prompt_hash,
+                "response": answer.model_dump(),
+                "tokens_in": answer.tokens_in,
+                "tokens_out": answer.tokens_out,
+                "cost_usd": usd_per_call,
+                "seconds": answer.seconds,
+                "outcome": answer.finish,
+                "cycle_id": self.cycle_id,
             }
             for call, answer in answered
-        }  # fmt: skip
+        }
         if rows:
             with self.db.session() as session:
                 session.execute(insert(CallRow).on_conflict_do_nothing(), list(rows.values()))

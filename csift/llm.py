@@ -3,6 +3,7 @@
 Not covered yet: Bedrock and OpenAI-compatible servers, budgets in money.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,10 +51,12 @@ class GatheringEngine:
         answer = self._submit(Call(self._model, self._role, _messages(request), params)).result()
         self._spent.generations = [*getattr(self._spent, "generations", []), answer]
         return Response(
-            id=None, model=request.model, message=Message.assistant(answer.text or " "),
+            id=None,
+            model=request.model,
+            message=Message.assistant(answer.text or " "),
             finish_reason="stop" if answer.finish == "stop" else "length",
             usage=Usage(input_tokens=answer.tokens_in, output_tokens=answer.tokens_out),
-        )  # fmt: skip
+        )
 
     def stream(self, request: Any) -> Any:
         """The whole response as one event stream."""
@@ -101,7 +104,7 @@ class GatheringEngine:
             return
         try:
             answers = self._answer([call for call, _ in batch])
-        except BaseException as error:  # every waiting worker must hear of it, also of Ctrl-C
+        except BaseException as error:  # noqa: BLE001 - every waiting worker must hear of it, also of Ctrl-C
             for _, future in batch:
                 future.set_exception(error)
             return
@@ -132,6 +135,7 @@ def local_lm(engine: GatheringEngine, name: str) -> Any:
     """The engine as a `dspy.LM`. DSPy's cache is off: the ledger is the one place where answers are kept."""
     import dspy
 
+    logging.getLogger("dspy.clients.lm").setLevel(logging.ERROR)  # answers are short by design; it warns of each cut one
     return dspy.LM(f"csift/{name}", engine=engine, cache=False, num_retries=0)
 
 

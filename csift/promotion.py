@@ -35,9 +35,7 @@ def pair(champion: EvalReport, challenger: EvalReport, evalset: EvalSet) -> Evid
     """
     for report in (champion, challenger):
         if report.evalset_id != evalset.id:
-            raise GateError(
-                f"report {report.id} is of eval set {report.evalset_id}, not {evalset.id}; evaluate on {evalset.id}"
-            )
+            raise GateError(f"report {report.id} is of eval set {report.evalset_id}, not {evalset.id}; evaluate on {evalset.id}")
     if champion.judge_id != challenger.judge_id:
         raise GateError(
             f"report {champion.id} was judged by {champion.judge_id}, report {challenger.id} by {challenger.judge_id}; "
@@ -82,9 +80,9 @@ def _slices(item: EvalItem) -> tuple[str, ...]:
 def decide(evidence: Evidence, policy: GatePolicy) -> PromotionDecision:
     """PROMOTE when the paired difference's interval lies above zero, REJECT when below, HOLD otherwise.
 
-    An item whose judgement failed for either System leaves the pairs and counts as a failure; all intervals are over the
-    rest. More failures than `policy.max_failure_share` of the items give HOLD, so does a slice that got worse where
-    PROMOTE would be due all in all. The same evidence and policy give the same record.
+    An item whose judgement failed for either System leaves the pairs and counts as a failure; all intervals are over
+    the others. HOLD as well when the failures exceed `policy.max_failure_share` of the items, and when PROMOTE would be
+    due but a slice got worse. The same evidence and policy give the same record.
 
     Raises:
         GateError: fewer items than `policy.min_items`, or champion and challenger are the same System.
@@ -141,9 +139,9 @@ class _Pairs:
 def bootstrap_interval(values: NDArray[np.float64], policy: GatePolicy, span: tuple[float, float]) -> Interval:
     """The mean of values [n] with its bootstrap percentile interval (Efron & Tibshirani 1993, section 13.3).
 
-    The bounds are themselves resampled means: at B resamples and tail share α the (B·α)-th from either end. Every call
-    draws the same resamples, so swapping the Systems mirrors the interval exactly. Without values anything within `span` is
-    possible: its middle, with its ends as bounds.
+    The bounds are themselves resampled means: at B resamples and tail share α the (B·α)-th from either end. Every
+    call draws the same resamples, so swapping the Systems mirrors the interval exactly. Without values anything within
+    `span` is possible: its middle, with its ends as bounds.
     """
     if not len(values):
         return Interval(value=sum(span) / 2, low=span[0], high=span[1])
@@ -186,13 +184,13 @@ def _verdict(
     if difference.high < 0:
         return Verdict.REJECT, f"accuracy {change} {bounds} {on}, all below zero"
     if difference.low <= 0:
-        return Verdict.HOLD, f"accuracy {change} {bounds} {on}, which does not rule out that nothing changed"
+        doubt = ", which may be chance" if difference.value else ""
+        return Verdict.HOLD, f"accuracy {change} {bounds} {on}{doubt}"
     worse = [part for part in slices if part.blocks]
     if not worse:
         return Verdict.PROMOTE, f"accuracy {change} {bounds} {on}, all above zero"
     parts = " and ".join(
-        f"{_change(part.difference)} {_bounds(part.difference, policy)} on the {part.items} of “{part.name}”"
-        for part in worse
+        f"{_change(part.difference)} {_bounds(part.difference, policy)} on the {part.items} of “{part.name}”" for part in worse
     )
     return Verdict.HOLD, f"accuracy {change} {bounds} {on}, but it {parts}"
 

@@ -16,7 +16,8 @@ FORMAT_VERSION = "plain-1"
 
 @lru_cache(maxsize=1)
 def plain_adapter() -> Any:
-    """A dspy.Adapter for models too small for DSPy's field markers: one `Label: value` line an input, the bare answer as output."""
+    """A dspy.Adapter for models too small for DSPy's field markers: one `Label: value` line an input, the bare answer as
+    output."""
     import dspy
 
     class PlainAdapter(dspy.Adapter):
@@ -60,11 +61,14 @@ def answer_signature() -> Any:
 
 def signature_hash(signature: Any) -> str:
     """Hash of a prompt: its instructions, fields and format."""
-    return content_id("prompt", [FORMAT_VERSION, signature.instructions, list(signature.input_fields), list(signature.output_fields)])
+    return content_id(
+        "prompt", [FORMAT_VERSION, signature.instructions, list(signature.input_fields), list(signature.output_fields)]
+    )
 
 
 def join_excerpts(contexts: Sequence[str]) -> str:
-    """Chunk texts (best first) as the model sees them: one a line, the best last, next to the question, where small models look."""
+    """Chunk texts (best first) as the model sees them: one a line, the best last, next to the question, where small models
+    look."""
     return "\n".join(f"- {context}" for context in reversed(contexts))
 
 

@@ -16,16 +16,30 @@ from csift.db.operations import DriftReportRow
 from csift.exceptions import GateError
 from csift.leases import Lease
 from csift.schemas import (
-    Adapter, ChampionMove, CorpusSnapshot, DatasetVersion, DriftReport, EvalSet, LossPoint, PromotionDecision, Record, System,
+    Adapter,
+    ChampionMove,
+    CorpusSnapshot,
+    DatasetVersion,
+    DriftReport,
+    EvalSet,
+    LossPoint,
+    PromotionDecision,
+    Record,
+    System,
     Verdict,
-)  # fmt: skip
+)
 
 R = TypeVar("R", bound=Record)
 
 TABLES: dict[type[Record], type[RecordTable]] = {
-    CorpusSnapshot: SnapshotRow, DatasetVersion: DatasetRow, EvalSet: EvalSetRow, System: SystemRow, Adapter: AdapterRow,
-    PromotionDecision: DecisionRow, DriftReport: DriftReportRow,
-}  # fmt: skip
+    CorpusSnapshot: SnapshotRow,
+    DatasetVersion: DatasetRow,
+    EvalSet: EvalSetRow,
+    System: SystemRow,
+    Adapter: AdapterRow,
+    PromotionDecision: DecisionRow,
+    DriftReport: DriftReportRow,
+}
 
 
 def find(db: Database, kind: type[R], id_: str) -> R | None:
@@ -52,8 +66,11 @@ def save_system(db: Database, system: System) -> System:
 
 def _save_system(session: Session, system: System) -> None:
     values = {
-        "id": system.id, "adapter_id": system.adapter_id, "snapshot_id": system.snapshot_id, "record": system.model_dump(mode="json"),
-    }  # fmt: skip
+        "id": system.id,
+        "adapter_id": system.adapter_id,
+        "snapshot_id": system.snapshot_id,
+        "record": system.model_dump(mode="json"),
+    }
     session.execute(insert(SystemRow).values(values).on_conflict_do_nothing())
 
 
@@ -69,9 +86,12 @@ def save_drift(db: Database, project: str, report: DriftReport) -> DriftReport:
     """Stores a DriftReport; again is nothing."""
     with db.session() as session:
         values = {
-            "id": report.id, "project": project, "drifted": report.drifted, "p_value": report.p_value,
+            "id": report.id,
+            "project": project,
+            "drifted": report.drifted,
+            "p_value": report.p_value,
             "record": report.model_dump(mode="json"),
-        }  # fmt: skip
+        }
         session.execute(insert(DriftReportRow).values(values).on_conflict_do_nothing())
     return report
 
@@ -95,9 +115,13 @@ def save_decision(db: Database, decision: PromotionDecision) -> PromotionDecisio
     """Stores a decision; again is nothing."""
     with db.session() as session:
         values = {
-            "id": decision.id, "project": decision.evidence.project, "verdict": decision.verdict.value,
-            "low": decision.difference.low, "high": decision.difference.high, "record": decision.model_dump(mode="json"),
-        }  # fmt: skip
+            "id": decision.id,
+            "project": decision.evidence.project,
+            "verdict": decision.verdict.value,
+            "low": decision.difference.low,
+            "high": decision.difference.high,
+            "record": decision.model_dump(mode="json"),
+        }
         session.execute(insert(DecisionRow).values(values).on_conflict_do_nothing())
     return decision
 
@@ -124,11 +148,16 @@ def champion_log(db: Database, project: str) -> list[ChampionMove]:
         )
         return [
             ChampionMove(
-                project=row.project, version=row.version, kind=row.kind, from_system_id=row.from_system_id,  # type: ignore[arg-type]
-                to_system_id=row.to_system_id, decision_id=row.decision_id, at=row.at,
+                project=row.project,
+                version=row.version,
+                kind=row.kind,
+                from_system_id=row.from_system_id,  # type: ignore[arg-type]
+                to_system_id=row.to_system_id,
+                decision_id=row.decision_id,
+                at=row.at,
             )
             for row in rows
-        ]  # fmt: skip
+        ]
 
 
 def bootstrap_champion(db: Database, project: str, system: System) -> System:
@@ -207,5 +236,11 @@ def _log(
     session.add(row)
     session.flush()
     return ChampionMove(
-        project=project, version=version, kind=kind, from_system_id=before, to_system_id=to, decision_id=decision_id, at=row.at,  # type: ignore[arg-type]
-    )  # fmt: skip
+        project=project,
+        version=version,
+        kind=kind,
+        from_system_id=before,
+        to_system_id=to,
+        decision_id=decision_id,
+        at=row.at,  # type: ignore[arg-type]
+    )

@@ -38,7 +38,11 @@ class MiniLM:
         if not texts:
             return np.zeros((0, self.dim), dtype=np.float32)
         vectors = self._model.encode(
-            list(texts), batch_size=EMBED_BATCH, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+            list(texts),
+            batch_size=EMBED_BATCH,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+            convert_to_numpy=True,
         )
         return np.asarray(vectors, dtype=np.float32)
 
@@ -68,7 +72,8 @@ class ChromaIndex:
             raise StorageError(f"cannot open the index in {root}: {error}; free some space or remove the folder") from None
 
     def sync(self, snapshot_id: str, chunks: Sequence[Chunk], progress: Progress = no_progress) -> None:
-        """Adds the chunks that are missing, embedding only those, and removes all others. Killed half-way, the next call finishes."""
+        """Adds the chunks that are missing, embedding only those, and removes all others. Killed half-way, the next call
+        finishes."""
         wanted = {chunk.id: chunk for chunk in chunks}
         present = set(self._collection.get(include=[])["ids"])
         if stale := sorted(present - wanted.keys()):

@@ -243,27 +243,36 @@ class System(Record):
 
     @classmethod
     def of(
-        cls, *, base_model: str, base_revision: str, adapter_id: str | None, program: str, program_hash: str,
-        snapshot_id: str, embedder: str, k: int, generation: GenerationParams,
-    ) -> Self:  # fmt: skip
+        cls,
+        *,
+        base_model: str,
+        base_revision: str,
+        adapter_id: str | None,
+        program: str,
+        program_hash: str,
+        snapshot_id: str,
+        embedder: str,
+        k: int,
+        generation: GenerationParams,
+    ) -> Self:
         """The System with its content id."""
         parts = {
-            "base_model": base_model, "base_revision": base_revision, "adapter_id": adapter_id, "program": program,
-            "program_hash": program_hash, "snapshot_id": snapshot_id, "embedder": embedder, "k": k,
+            "base_model": base_model,
+            "base_revision": base_revision,
+            "adapter_id": adapter_id,
+            "program": program,
+            "program_hash": program_hash,
+            "snapshot_id": snapshot_id,
+            "embedder": embedder,
+            "k": k,
             "generation": generation.model_dump(),
-        }  # fmt: skip
+        }
         return cls.model_validate({"id": content_id("system", parts), **parts})
-
-    def with_adapter(self, adapter_id: str) -> Self:
-        """The same System answering with another adapter."""
-        return self.of(**{**self._parts(), "adapter_id": adapter_id})
 
     def on(self, snapshot_id: str) -> Self:
         """The same System over another corpus snapshot."""
-        return self.of(**{**self._parts(), "snapshot_id": snapshot_id})
-
-    def _parts(self) -> dict:
-        return {name: getattr(self, name) for name in type(self).model_fields if name != "id"}
+        parts = {name: getattr(self, name) for name in type(self).model_fields if name != "id"}
+        return self.of(**{**parts, "snapshot_id": snapshot_id})
 
 
 class LossPoint(Record):

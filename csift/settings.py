@@ -1,4 +1,5 @@
-"""Infrastructure settings, read from the environment (prefix CSIFT_): where things are and how to reach them, never what to do."""
+"""Infrastructure settings, read from the environment (prefix CSIFT_): where things are and how to reach them, never what to
+do."""
 
 from functools import lru_cache
 from pathlib import Path

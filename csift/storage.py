@@ -1,8 +1,10 @@
-"""The object store: bytes under names; an artifact is a folder of files whose manifest is written last, so a half is never taken for a whole."""
+"""The object store: bytes under names; an artifact is a folder of files whose manifest is written last, so a half is never
+taken for a whole."""
 
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ class LocalStore:
                 os.fsync(file.fileno())
             temporary.replace(path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise StorageError(f"cannot write {path}: {error.strerror}; free some space or set CSIFT_DATA_DIR") from None
         return str(path)
 

@@ -1,8 +1,11 @@
 """Chunks → question–answer candidates by a teacher, and the filters that a candidate must pass on its own.
 
-Answer-aware question generation: a span of a passage is chosen as the answer, the teacher writes the question for it, shown questions
-that people wrote about the same corpus (self-instruct, Wang et al., ACL 2023). Kept are questions whose answer stands in the passage
-(grounding) and is found again by the teacher from the passage alone (round-trip consistency, Alberti et al., ACL 2019). Duplicates and
+Answer-aware question generation: a span of a passage is chosen as the answer, the teacher writes the question for it, shown
+questions
+that people wrote about the same corpus (self-instruct, Wang et al., ACL 2023). Kept are questions whose answer stands in the
+passage
+(grounding) and is found again by the teacher from the passage alone (round-trip consistency, Alberti et al., ACL 2019).
+Duplicates and
 leaks are csift.dataset's. The document's text is data: it is only ever put into an input field.
 
 Not covered yet: other question styles, several rounds, preference pairs.
@@ -150,7 +153,11 @@ def synthesise(
             kind, _, detail = reason.partition(": ")
             rejections.append(
                 Rejection(
-                    reason=kind, question=question, answer=passage.answer, document_id=passage.chunk.document_id, detail=detail
+                    reason=kind,
+                    question=question,
+                    answer=passage.answer,
+                    document_id=passage.chunk.document_id,
+                    detail=detail,
                 )
             )
         else:
@@ -183,9 +190,14 @@ def contains_answer(text: str, answer: str) -> bool:
 def _example(question: str, passage: Passage, teacher: str, prompt_hash: str) -> Example:
     return Example(
         id=content_id("example", [question, passage.answer, passage.chunk.id]),
-        question=question, answer=passage.answer, document_id=passage.chunk.document_id, context_chunk_ids=(passage.chunk.id,),
-        source="synthetic", generator=teacher, prompt_hash=prompt_hash,
-    )  # fmt: skip
+        question=question,
+        answer=passage.answer,
+        document_id=passage.chunk.document_id,
+        context_chunk_ids=(passage.chunk.id,),
+        source="synthetic",
+        generator=teacher,
+        prompt_hash=prompt_hash,
+    )
 
 
 def count_reasons(rejections: Sequence[Rejection]) -> dict[str, int]:

@@ -20,10 +20,12 @@ def _split(words: str) -> list[str]:
     return words.split()
 
 
-STOP_WORDS = frozenset(_split(
-    "a an the of in on at to for by with from into inside it its is are be was were and or as that this these those "
-    "there you your my we our they i every each once per about around roughly approximately circa up within one"
-))  # fmt: skip
+STOP_WORDS = frozenset(
+    _split(
+        "a an the of in on at to for by with from into inside it its is are be was were and or as that this these those "
+        "there you your my we our they i every each once per about around roughly approximately circa up within one"
+    )
+)
 _SPELLINGS = {"gray": "grey", "color": "colour", "aluminum": "aluminium", "counterclockwise": "anticlockwise"}
 
 
@@ -159,6 +161,7 @@ _SCANNER = re.compile(
     r"|(?P<model>(?<![\w.-])\d+(?!(?:st|nd|rd|th)\b)[A-Za-z]\w*(?:-\w+)*)"
 )
 _JOINED = re.compile(r"\s*(?:,|and|or|to|until|through|-|–|/|&|, and|, or)\s*(?:about |the |an? )?")
+_AFTER_ADVERB = r"(?:and|or|to|by|with|in|on|at|for|before|after|if|when)"  # "oil it weekly with ...", not "its weekly clock"
 _DENIED = re.compile(r"\b(?:not|never|rather than|instead of)\s+(?:about |exactly |the )?$", re.IGNORECASE)
 
 
@@ -167,8 +170,8 @@ class Quantity:
     """A number with its unit, a date, a time of day, or a part number.
 
     `value` is in the dimension's base unit; a date is "2016-11-06" ("2016-11", "--11-06" when partial), a time of day
-    minutes after midnight, a part number its capitals and digits. `dimension` is "" for a number without a unit.
-    `named`: part of a name such as Kestrel 40. `denied`: "not 12 bar".
+    minutes after midnight, a part number its capitals and digits. `dimension` is "" for a number without a unit, and
+    `counted` the word after it. `named`: part of a name such as Kestrel 40. `denied`: "not 12 bar".
     """
 
     value: float | str
@@ -177,6 +180,7 @@ class Quantity:
     text: str
     start: int
     end: int
+    counted: str = ""
     named: bool = False
     denied: bool = False
 
@@ -198,9 +202,10 @@ class Quantity:
             return float(math.isclose(self.value, given.value, rel_tol=1e-6))
         if not math.isclose(self.number, given.number, rel_tol=1e-6):
             return 0.0
-        if self.dimension == "":  # an age of 16, a span of 40: years and hours are understood
-            return float(given.dimension in ("time", "months"))
-        return 0.7 if given.dimension == "" and not given.named and self.dimension != "clock" else 0.0
+        if self.dimension == "":  # for an age of 16, years are understood
+            return float(given.dimension in ("time", "months") and not self.counted)
+        alone = given.dimension == "" and not given.counted and not given.named
+        return 0.7 if alone and self.dimension != "clock" else 0.0
 
 
 @dataclass(frozen=True)
@@ -239,17 +244,24 @@ def _with_digits(text: str) -> str:
     word = "|".join(_NUMBER_WORDS)
     sub(rf"\b(?:every|each) (?:other|second) ({_TIME})\b", r"2 \1s")
     sub(rf"\b(?:once (?:an?|per|every|each)|every|each) ({_TIME})\b", r"1 \1")
-    for adverb, span in (("hourly", "1 hour"), ("daily", "1 day"), ("weekly", "1 week"), ("fortnightly", "2 weeks"),
-                         ("monthly", "1 month"), ("annually|yearly|once yearly", "1 year")):  # fmt: skip
-        sub(rf"\b(?:{adverb})\b", span)
+    for adverb, span in (
+        ("hourly", "1 hour"),
+        ("daily", "1 day"),
+        ("weekly", "1 week"),
+        ("fortnightly", "2 weeks"),
+        ("monthly", "1 month"),
+        ("annually|yearly|once yearly", "1 year"),
+    ):
+        sub(rf"\b(?:{adverb})\b(?=\W*$|[.,;:)]| {_AFTER_ADVERB}\b)", span)
     sub(rf"\b(?:one|an?) ({_TIME}) and a half\b", r"1.5 \1s")
     sub(rf"\b({word}|\d+) and a half\b", r"\1 and 0.5")
     sub(rf"\bhalf[ -](?:an? )?(?={_TIME}|turn)", "0.5 ")
     sub(rf"\b(?:three|3) quarters of an? (?={_TIME}|turn)", "0.75 ")
     sub(rf"\b(?:(?:an?|one) )?quarter(?: of an? |[ -])(?={_TIME}|turn)", "0.25 ")
     sub(r"\bminus (?=\d|" + word + ")", "-")
-    # "one" stands for a number where it opens the text or counts a unit; elsewhere it stands for a thing
-    sub(rf"(?<!\S)(?!^)one\b(?![ -](?:{_UNIT})(?!\w))", "\0")
+    # "one" is a number before a unit or alone; elsewhere it stands for a thing
+    if len(text.split()) > 2:
+        sub(rf"\bone\b(?![ -](?:{_UNIT})(?!\w))", "\0")
     text = re.sub(
         rf"\b({'|'.join(_TENS)})[ -]({'|'.join(_ONES)})\b",
         lambda match: str(sum(_NUMBER_WORDS[part.lower()] for part in match.groups())),
@@ -262,39 +274,47 @@ def _with_digits(text: str) -> str:
     rate = r"(?:\d[\d.,]*[\s-]?[a-z]+|times|twice)\s$"
     text = re.sub(
         rf"\ban? (?:full |whole |single |entire )?(?={_TIME}\b)(?!second)",
-        lambda match: match[0] if re.search(rate, match.string[: match.start()]) else "1 ", text, flags=re.IGNORECASE,
-    )  # fmt: skip
+        lambda match: match[0] if re.search(rate, match.string[: match.start()]) else "1 ",
+        text,
+        flags=re.IGNORECASE,
+    )
     return text.replace("\0", "one")
 
 
 def _quantity(match: re.Match[str], text: str) -> Quantity:
     start, end = match.span()
-    denied = bool(_DENIED.search(text[:start]))
-
-    def made(value: float | str, number: float, dimension: str, named: bool = False) -> Quantity:
-        return Quantity(value, number, dimension, match[0], start, end, named, denied)
-
+    plain = Quantity(
+        value=0.0,
+        number=0.0,
+        dimension="",
+        text=match[0],
+        start=start,
+        end=end,
+        named=bool(re.search(r"\b[A-Z][\w'-]*\s$", text[:start])),
+        denied=bool(_DENIED.search(text[:start])),
+    )
     if match["date"]:
-        return made(_date(match["date"]), 0.0, "date")
+        return replace(plain, value=_date(match["date"]), dimension="date", named=False)
     if match["clock"]:
         minutes = _minutes(match["clock"])
-        return made(minutes, minutes, "clock")
+        return replace(plain, value=minutes, number=minutes, dimension="clock", named=False)
     if code := match["code"] or match["model"]:
-        return made(re.sub(r"[^A-Z0-9]", "", code.upper()), 0.0, "code")
+        return replace(plain, value=re.sub(r"[^A-Z0-9]", "", code.upper()), dimension="code")
     number = float(match["digits"].replace(",", "")) * (-1 if match["sign"] else 1)
     if match["currency"]:
-        return made(number, number, _CURRENCIES[match["currency"]])
+        return replace(plain, value=number, number=number, dimension=_CURRENCIES[match["currency"]], named=False)
     dimension, factor = _unit(match["unit"] or match["late"])
-    named = dimension == "" and bool(re.search(r"\b[A-Z][\w'-]*\s$", text[:start]))
-    return made(number * factor, number, dimension, named)
+    if dimension:
+        return replace(plain, value=number * factor, number=number, dimension=dimension, named=False)
+    after = re.match(r"[\s-]([a-z]+)", text[end:])
+    counted = after[1] if after and after[1] not in STOP_WORDS else ""
+    return replace(plain, value=number, number=number, counted=counted)
 
 
 @lru_cache(maxsize=256)
 def _unit(text: str | None) -> tuple[str, float]:
     for dimension, factor, symbols, words in _UNITS if text else ():
-        if (symbols and re.fullmatch(symbols, text or "")) or (
-            words and re.fullmatch(words, text or "", re.IGNORECASE)
-        ):
+        if (symbols and re.fullmatch(symbols, text or "")) or (words and re.fullmatch(words, text or "", re.IGNORECASE)):
             return dimension, factor
     return "", 1.0
 
@@ -325,7 +345,7 @@ def _share_units(found: list[Quantity], text: str) -> list[Quantity]:
         if joined and this.dimension == "" and not this.named and after.number and isinstance(after.value, float):
             factor = after.value / after.number
             if after.dimension not in ("", "clock"):
-                shared[index] = replace(this, value=this.number * factor, dimension=after.dimension)
+                shared[index] = replace(this, value=this.number * factor, dimension=after.dimension, counted="")
     return shared
 
 
@@ -371,7 +391,7 @@ _REFUSALS = re.compile(
     r"|\b(?:no|not enough|insufficient) (?:\w+ )?(?:information|mention)\b|\bthere is no mention\b"
     r"|\bi (?:do not|don't) know\b|^unknown\b|^n/a\b",
     re.IGNORECASE,
-)  # fmt: skip
+)
 
 
 def is_refusal(text: str) -> bool:
@@ -381,9 +401,7 @@ def is_refusal(text: str) -> bool:
     """
     text = text.strip().replace("’", "'")
     match = _REFUSALS.search(re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0])
-    return bool(match) and not any(
-        not quantity.named for quantity in read(text[match.end() :] if match else "").quantities
-    )
+    return bool(match) and not any(not quantity.named for quantity in read(text[match.end() :] if match else "").quantities)
 
 
 _YES = re.compile(r"(?:yes|yeah|yep|correct|certainly|of course|absolutely|indeed|true)\b", re.IGNORECASE)
@@ -392,10 +410,8 @@ _NO = re.compile(
     r"by no means|under no circumstances|not at all)",
     re.IGNORECASE,
 )
-_BOTH = re.compile(r"\b(?:yes (?:and|or) no|yes/no|it depends|perhaps|maybe|possibly|not sure)\b", re.IGNORECASE)
-_NEGATION = re.compile(
-    r"\b(?:not|never|no|neither|nor|forbidden|prohibited|unsuitable|impossible|unsafe|avoid|without)\b", re.IGNORECASE
-)
+_UNCLEAR = re.compile(r"\b(?:yes (?:and|or) no|yes/no|it depends|without|perhaps|maybe|possibly|not sure)\b", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|never|no|neither|nor|forbidden|prohibited|unsuitable|impossible|unsafe|avoid)\b", re.IGNORECASE)
 _AUXILIARY = re.compile(
     r"\b(?:can|may|might|will|would|does|do|did|is|are|was|has|have|should|must|allowed|permitted)\b", re.IGNORECASE
 )
@@ -406,7 +422,7 @@ def polarity(text: str, question: str) -> bool | None:
     text = re.sub(r"\b(can)(?:not|'t)\b", r"\1 not", text.strip().replace("’", "'"), flags=re.IGNORECASE)
     text = re.sub(r"n't\b", " not", text, flags=re.IGNORECASE)
     first = re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0]
-    if not first or _BOTH.search(first):
+    if not first or _UNCLEAR.search(first):
         return None
     if _YES.match(first):
         return True

@@ -79,16 +79,16 @@ def up(
     url = f"http://{host}:{port}"
     try:
         with _termination_interrupts(), _children(grace) as children:
-            children.append(_start("Prefect server", ["server", "start", "--host", host, "--port", str(port)], url))
+            children.append(_start("server", ["server", "start", "--host", host, "--port", str(port)], url))
             _wait(lambda: _healthy(url), children[-1], patience)
             names = deploy(config, f"{url}/api")
             worker, started = socket.gethostname(), datetime.now(UTC)
-            children.append(_start("Prefect worker", ["worker", "start", "--pool", POOL, "--name", worker], url))
+            children.append(_start("worker", ["worker", "start", "--pool", POOL, "--name", worker], url))
             _wait(lambda: _polls(url, worker, started), children[-1], patience)
             say(_welcome(config, url, names, children))
             ended = _first_to_end(children)
             raise CsiftError(
-                f"the {ended.name} ended by itself and all was stopped; see the end of {ended.log}, then run again"
+                f"the Prefect {ended.name} ended, so all was stopped; see the end of {ended.log}, then run again"
             )
     except KeyboardInterrupt:
         say("Stopped.")
@@ -121,6 +121,7 @@ def environment(api_url: str) -> dict[str, str]:
         "CSIFT_DATA_DIR": str(settings().root),
         "PREFECT_HOME": str(settings().root / "prefect"),
         "PREFECT_API_URL": api_url,
+        "PREFECT_LOGGING_LEVEL": "INFO",  # the UI shows what runs log, however little the command prints
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
@@ -139,22 +140,28 @@ def _ensure_pool(client: SyncPrefectClient) -> None:
 
 
 def _prefect_deploy(spec: dict[str, Any], api_url: str) -> None:
-    with TemporaryDirectory() as folder:
-        filled = Path(folder) / "prefect.yaml"
+    log = _log("deploy")
+    with TemporaryDirectory() as folder, log.open("wb") as output:
+        filled = Path(folder) / PREFECT_YAML.name
         filled.write_text(json.dumps(spec))  # JSON is YAML
         command = [*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", str(filled)]
         done = subprocess.run(
-            command, cwd=folder, env=environment(api_url), capture_output=True, text=True, check=False
+            command, cwd=folder, env=environment(api_url), stdout=output, stderr=subprocess.STDOUT, check=False
         )
     if done.returncode:
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise CsiftError(f"Prefect refused {PREFECT_YAML}: {' '.join(lines[-3:])}; correct the file and run again")
+        raise CsiftError(f"Prefect refused {PREFECT_YAML}; {log} says why: correct the file and run again")
+
+
+def _log(name: str) -> Path:
+    """Where a child's output goes."""
+    path = settings().root / "logs" / f"{name}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _start(name: str, arguments: Sequence[str], url: str) -> Child:
     """Starts a Prefect command in a session of its own, so that the terminal's Ctrl-C reaches only us."""
-    log = settings().root / "logs" / f"{name.lower().replace(' ', '-')}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = _log(name)
     marked = {**environment(f"{url}/api"), MARK: f"{settings().root}:{os.getpid()}"}
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -169,9 +176,11 @@ def _wait(ready: Callable[[], bool], child: Child, patience: float) -> None:
     deadline = time.monotonic() + patience
     while not ready():
         if child.process.poll() is not None:
-            raise CsiftError(f"the {child.name} did not start; the reason is at the end of {child.log}")
+            raise CsiftError(f"the Prefect {child.name} did not start; the reason is at the end of {child.log}")
         if time.monotonic() > deadline:
-            raise CsiftError(f"the {child.name} was not ready within {patience:g} s; see {child.log}, then run again")
+            raise CsiftError(
+                f"the Prefect {child.name} was not ready within {patience:g} s; see {child.log}, then run again"
+            )
         time.sleep(0.1)
 
 

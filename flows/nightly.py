@@ -12,7 +12,7 @@ from tasks.corpus import freeze_evalset, ingest, register_labels
 from tasks.cycle import CycleRun, cycle, decide_trigger, finish, skip
 from tasks.dataset import build_dataset, synthesise
 from tasks.drift import check_drift
-from tasks.evaluation import current_champion, evaluate
+from tasks.evaluation import current_champion, evaluate, new_challenger
 from tasks.promotion import decide, promote
 from tasks.report import write_report
 from tasks.results import RESULT_STORAGE
@@ -43,15 +43,13 @@ def turn(run: CycleRun, config: LoopConfig) -> Cycle:
     dataset = build_dataset(run.id, config, labels, evalset, synthetic)
     adapter = train(run.id, config, dataset)
 
-    base = current_champion(run.id, config, snapshot)
+    base = current_champion(config, snapshot)
     champion = base.on(snapshot.id)  # both answer over the corpus as it is now
-    challenger = champion.with_adapter(adapter.id)
+    challenger = new_challenger(config, snapshot, adapter)
     champion_report = evaluate(run.id, config, champion, evalset, "champion")
     challenger_report = evaluate(run.id, config, challenger, evalset, "challenger")
     decision = decide(run.id, config, champion_report, challenger_report, evalset)
     if config.gate.promote and decision.verdict == "PROMOTE":
         promote(run.id, decision, base, challenger, run.lease)
-    write_report(
-        run.id, champion, champion_report, challenger, challenger_report, decision, dataset, labels, evalset, drift
-    )
+    write_report(run.id, champion, champion_report, challenger, challenger_report, decision, dataset, labels, evalset, drift)
     return finish(run.id, CycleState.COMPLETED, decision.reason)

@@ -45,7 +45,12 @@ def cycle(config: LoopConfig, trigger: str) -> Iterator[CycleRun]:
             cycles.note(db, id_, state=CycleState.FAILED, reason=str(error))
             raise
         except BaseException:  # Ctrl-C, or Prefect's cancellation
-            cycles.note(db, id_, state=CycleState.INTERRUPTED, reason="stopped by a person or by Prefect; the next run continues")
+            cycles.note(
+                db,
+                id_,
+                state=CycleState.INTERRUPTED,
+                reason="stopped by a person or by Prefect; the next run continues",
+            )
             raise
 
 

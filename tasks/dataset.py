@@ -23,9 +23,15 @@ def synthesise(cycle_id: str, config: LoopConfig, labels: LabelSet) -> Synthesis
         trainable = [chunk for chunk in chunks(labels.snapshot_id) if splits[chunk.document_id] == "train"]
         teacher = base_model(config.teacher.model)
         return synthesis.synthesise(
-            gathering(teacher, cycle_id, "teacher"), f"{teacher.name}@{teacher.revision}", trainable, labels.of_split("train"),
-            config.synthesis.candidates, config.synthesis.demonstrations, config.synthesis.seed, reporter("synthesise"),
-        )  # fmt: skip
+            gathering(teacher, cycle_id, "teacher"),
+            f"{teacher.name}@{teacher.revision}",
+            trainable,
+            labels.of_split("train"),
+            config.synthesis.candidates,
+            config.synthesis.demonstrations,
+            config.synthesis.seed,
+            reporter("synthesise"),
+        )
 
 
 @task(name="build dataset")
@@ -40,16 +46,27 @@ def build_dataset(
         rows = dataset.with_contexts(kept, index(config.project), chunks(labels.snapshot_id), config.retrieval.k)
         of_teacher = [*synthetic.rejections, *(entry for entry in rejected if entry.question in _questions(synthetic))]
         report = SynthesisReport(
-            candidates=synthetic.candidates, accepted=sum(row.source == "synthetic" for row in rows),
-            rejected=synthesis.count_reasons(of_teacher), samples=synthesis.sample_rejections(of_teacher),
-        )  # fmt: skip
-        recipe = {
-            "teacher": config.teacher.model, "teacher_prompt": signature_hash(question_signature()),
-            "candidates": config.synthesis.candidates, "k": config.retrieval.k, "leak": config.dataset.leak,
+            candidates=synthetic.candidates,
+            accepted=sum(row.source == "synthetic" for row in rows),
+            rejected=synthesis.count_reasons(of_teacher),
+            samples=synthesis.sample_rejections(of_teacher),
+        )
+        recipe: dict[str, str | int | float | None] = {
+            "teacher": config.teacher.model,
+            "teacher_prompt": signature_hash(question_signature()),
+            "candidates": config.synthesis.candidates,
+            "k": config.retrieval.k,
+            "leak": config.dataset.leak,
             "near_duplicate": config.dataset.near_duplicate,
-        }  # fmt: skip
+        }
         version = dataset.save(
-            database(), rows, snapshot_id=labels.snapshot_id, evalset_id=evalset.id, recipe=recipe, synthesis=report, rejected=rejected
+            database(),
+            rows,
+            snapshot_id=labels.snapshot_id,
+            evalset_id=evalset.id,
+            recipe=recipe,
+            synthesis=report,
+            rejected=rejected,
         )
         made.append(version.id)
     return version

@@ -19,9 +19,7 @@ def check_drift(cycle_id: str, config: LoopConfig) -> DriftReport:
     with cycles.stage(db, cycle_id, "drift") as made:
         reference, current = read_window(config.drift.reference), read_window(config.drift.current)
         known = registry.find(db, DriftReport, drift_id(reference, current, embedder(), config.drift))
-        report = known or registry.save_drift(
-            db, config.project, check(reference, current, embedder(), config.drift, store())
-        )
+        report = known or registry.save_drift(db, config.project, check(reference, current, embedder(), config.drift, store()))
         made.append(report.id)
     verdict = "Drift" if report.drifted else "No drift"
     create_markdown_artifact(

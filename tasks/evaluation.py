@@ -6,22 +6,37 @@ from csift import cycles, registry
 from csift.config import LoopConfig
 from csift.db import database
 from csift.evaluation import evaluate as evaluate_system
-from csift.prompts import standard_program_hash
-from csift.rag import standard_program
-from csift.schemas import CorpusSnapshot, EvalReport, EvalSet, GenerationParams, System
+from csift.rag import standard_program, standard_program_hash
+from csift.schemas import Adapter, CorpusSnapshot, EvalReport, EvalSet, GenerationParams, System
 from tasks.collaborators import base_model, embedder, gathering, index, judge
 from tasks.progress import reporter
 
 
 @task(name="champion")
-def current_champion(cycle_id: str, config: LoopConfig, snapshot: CorpusSnapshot) -> System:
+def current_champion(config: LoopConfig, snapshot: CorpusSnapshot) -> System:
     """The champion that the pointer names; in a new project the base model becomes it."""
+    return registry.bootstrap_champion(database(), config.project, _configured(config, snapshot, None))
+
+
+@task(name="challenger")
+def new_challenger(config: LoopConfig, snapshot: CorpusSnapshot, adapter: Adapter) -> System:
+    """The configured System with the new adapter."""
+    return _configured(config, snapshot, adapter.id)
+
+
+def _configured(config: LoopConfig, snapshot: CorpusSnapshot, adapter_id: str | None) -> System:
     base = base_model(config.training.base_model)
-    first = System.of(
-        base_model=base.name, base_revision=base.revision, adapter_id=None, program="standard", program_hash=standard_program_hash(),
-        snapshot_id=snapshot.id, embedder=embedder().id, k=config.retrieval.k, generation=GenerationParams(),
-    )  # fmt: skip
-    return registry.bootstrap_champion(database(), config.project, first)
+    return System.of(
+        base_model=base.name,
+        base_revision=base.revision,
+        adapter_id=adapter_id,
+        program="standard",
+        program_hash=standard_program_hash(),
+        snapshot_id=snapshot.id,
+        embedder=embedder().id,
+        k=config.retrieval.k,
+        generation=GenerationParams(),
+    )
 
 
 @task(name="evaluate", task_run_name="evaluate {role}")

@@ -1,5 +1,6 @@
 """Progress of a stage: an artifact in the Prefect UI, and whatever the command line shows in this process."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -16,9 +17,8 @@ from prefect.logging import get_run_logger
 from csift.interfaces import Progress, no_progress
 from csift.settings import settings
 
-_shown: list[Progress] = [
-    no_progress
-]  # the last is in force; a list of the process, because stages report from threads of their own
+# The last is in force. Not a context variable, because stages also report from threads of their own.
+_shown: list[Progress] = [no_progress]
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def show_in(progress: Progress) -> Iterator[None]:
     try:
         yield
     finally:
-        _shown.remove(progress)
+        _shown.pop()
 
 
 def reporter(stage: str) -> Progress:
@@ -51,7 +51,7 @@ class _Artifact:
     """A progress artifact of the current task run, made when there is something to show."""
 
     def __init__(self, stage: str) -> None:
-        self.key = f"progress-{stage}"
+        self.key = "progress-" + re.sub("[^a-z0-9]+", "-", stage.lower())  # all that Prefect allows in a key
         self.id: UUID | None = None
         self.due = 0.0  # monotonic seconds
         self.lock = threading.Lock()

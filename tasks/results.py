@@ -1,14 +1,16 @@
 """Prefect's task results in csift's Postgres, so that a run continued on another machine finds what was done before.
 
-A flow opts in with `@flow(persist_result=True, result_storage=RESULT_STORAGE, result_serializer=RECORDS)`, and its tasks
+A flow opts in with `@flow(persist_result=True, result_storage=RESULT_STORAGE, result_serializer=RECORDS)`; its tasks
 inherit all three. The name is resolved when a run starts, so the Prefect server must know the block by then:
 `result_storage()` sees to it. prefect.yaml calls it as a step of every deployment, whoever runs a flow in one process
 calls it first, and so do the tests.
 
-Results are records as JSON, never pickle, and nothing but csift's own records is built from what is stored. Not covered:
-results are never deleted here, and a process must import this module to read one.
+Results are records as JSON, never pickle, and reading one builds nothing but csift's own records. Not covered: results
+are never deleted here, and a process must import this module to read one.
 """
 
+from importlib import import_module
+from inspect import isclass
 from typing import Any, ClassVar, cast
 
 import sqlalchemy as sa
@@ -41,9 +43,7 @@ class PostgresResults(WritableFileSystem):
         with database().session() as session:
             content = session.scalar(sa.select(TaskResultRow.content).where(TaskResultRow.key == path))
         if content is None:
-            raise ValueError(
-                f"no task result {path} in this Postgres; run the flow again, or correct CSIFT_DATABASE_URL"
-            )
+            raise ValueError(f"no task result {path} in this Postgres; run the flow again, or set CSIFT_DATABASE_URL")
         return content
 
     def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override]
@@ -55,27 +55,28 @@ class PostgresResults(WritableFileSystem):
 
 
 def encode_record(value: Any) -> dict[str, Any]:
-    """What the JSON encoder asks for: a record, or the error that a run ended with. Raises TypeError for anything else."""
+    """JSON of a record, or of the error that a run ended with. Raises TypeError for anything else."""
     if isinstance(value, Record):
-        return {"record": type(value).__name__, "fields": value.model_dump(mode="json")}
+        kind = type(value)
+        return {"record": f"{kind.__module__}.{kind.__name__}", "fields": value.model_dump(mode="json")}
     if isinstance(value, BaseException):
         return prefect_json_object_encoder(value)
-    raise TypeError(f"a task's result is a record of csift.schemas, not {type(value).__name__}")
+    raise TypeError(f"a task's result is a csift record or plain JSON, not a {type(value).__name__}")
 
 
 def decode_record(found: dict[str, Any]) -> Any:
-    """Undoes `encode_record`. Raises ValueError when the record was written by another version of csift."""
+    """Undoes `encode_record`. Raises ValueError for a record that this csift does not know."""
     if found.keys() != {"record", "fields"}:
         return prefect_json_object_decoder(found) if "__exc_type__" in found else found
-    known = {record.__name__: record for record in Record.__subclasses__()}
-    if found["record"] not in known:
-        raise ValueError(
-            f"a stored task result is a {found['record']}, which this csift does not know; run the flow again"
-        )
-    return known[found["record"]].model_validate(found["fields"])
+    module, _, name = found["record"].rpartition(".")
+    kind = getattr(import_module(module), name, None) if module.startswith("csift.") else None
+    if not (isclass(kind) and issubclass(kind, Record)):
+        raise ValueError(f"a stored task result is a {found['record']}, no record of this csift; run the flow again")
+    return kind.model_validate(found["fields"])
 
 
-# Prefect's own shape {"__class__", "data"} would come back from a flow as a bare dict: it reads the key as that of an older format.
+# Prefect's own shape, {"__class__", "data"}, would come back from a flow as a bare dict: it takes the second key for
+# that of an older format.
 RECORDS: JSONSerializer[Any] = JSONSerializer(
     object_encoder="tasks.results.encode_record", object_decoder="tasks.results.decode_record"
 )

@@ -25,8 +25,15 @@ def train(cycle_id: str, config: LoopConfig, dataset: DatasetVersion) -> Adapter
             for row in load_examples(db, dataset)
         ]
         adapter = train_sft(
-            base_model(config.training.base_model), rows, dataset.id, config.training, store(), settings().root / "training",
-            settings().threads, lambda id_, point: registry.save_loss(db, id_, point), reporter("train"),
-        )  # fmt: skip
+            base_model(config.training.base_model),
+            rows,
+            dataset.id,
+            config.training,
+            store(),
+            settings().root / "training",
+            settings().threads,
+            lambda id_, point: registry.save_loss(db, id_, point),
+            reporter("train"),
+        )
         made.append(registry.save_adapter(db, adapter).id)
     return adapter

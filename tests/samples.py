@@ -1,4 +1,4 @@
-"""Frozen sample records of one judged cycle, for tests that need something to show. The same call gives the same record."""
+"""Frozen sample records of one judged cycle, for tests that show something. The same call gives the same record."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,10 +17,10 @@ from csift.schemas import (
     EvalItem,
     EvalReport,
     EvalSet,
+    Evidence,
     Failure,
     GatePolicy,
     GenerationParams,
-    Evidence,
     Interval,
     JudgedAnswer,
     LossPoint,
@@ -85,9 +85,16 @@ def sample_eval_set(items: Sequence[EvalItem] | None = None) -> EvalSet:
 def sample_system(adapter_id: str | None = None) -> System:
     """A System; the champion of the samples has no adapter."""
     return System.of(
-        base_model="smollm2-135m-instruct", base_revision="gguf-0.1.2", adapter_id=adapter_id, program="standard",
-        program_hash="5d41402abc4b2a76", snapshot_id=SNAPSHOT, embedder="minilm-l6-v2", k=3, generation=GenerationParams(),
-    )  # fmt: skip
+        base_model="smollm2-135m-instruct",
+        base_revision="gguf-0.1.2",
+        adapter_id=adapter_id,
+        program="standard",
+        program_hash="5d41402abc4b2a76",
+        snapshot_id=SNAPSHOT,
+        embedder="minilm-l6-v2",
+        k=3,
+        generation=GenerationParams(),
+    )
 
 
 def sample_challenger() -> System:
@@ -95,8 +102,10 @@ def sample_challenger() -> System:
     return sample_system("adapter-9a0364b9e99bb480")
 
 
-def sample_eval_report(system: System, evalset: EvalSet, correct: Sequence[bool | None], answers: Sequence[str] = ()) -> EvalReport:
-    """The report on `system` when it is right, wrong or not judged (None) on each item; `answers` replace its own words."""
+def sample_eval_report(
+    system: System, evalset: EvalSet, correct: Sequence[bool | None], answers: Sequence[str] = ()
+) -> EvalReport:
+    """The report on `system`: right, wrong or not judged (None) on each item; `answers` replace its own words."""
     judged = [verdict for verdict in correct if verdict is not None]
     share = sum(judged) / len(judged)
     spread = 1.96 * (share * (1 - share) / len(judged)) ** 0.5
@@ -105,14 +114,26 @@ def sample_eval_report(system: System, evalset: EvalSet, correct: Sequence[bool 
         for index, (item, verdict) in enumerate(zip(evalset.items, correct, strict=True))
     )
     return EvalReport(
-        id=content_id("report", [system.id, evalset.id, list(correct)]), system_id=system.id, evalset_id=evalset.id, judge_id=JUDGE,
-        answers=given, accuracy=Interval(value=share, low=max(0, share - spread), high=min(1, share + spread)),
-        mean_score=share, failures=len(correct) - len(judged), seconds_per_answer=0.41, tokens=231 * len(correct), cost_usd=0.0,
-    )  # fmt: skip
+        id=content_id("report", [system.id, evalset.id, list(correct)]),
+        system_id=system.id,
+        evalset_id=evalset.id,
+        judge_id=JUDGE,
+        answers=given,
+        accuracy=Interval(value=share, low=max(0, share - spread), high=min(1, share + spread)),
+        mean_score=share,
+        failures=len(correct) - len(judged),
+        seconds_per_answer=0.41,
+        tokens=231 * len(correct),
+        cost_usd=0.0,
+    )
 
 
 def _judged_answer(item: EvalItem, correct: bool | None, answer: str | None) -> JudgedAnswer:
-    own = {True: item.answer or "The documents do not say.", False: "It is described in the manual.", None: "Yes, it is."}[correct]
+    own = {
+        True: item.answer or "The documents do not say.",
+        False: "It is described in the manual.",
+        None: "Yes, it is.",
+    }[correct]
     score = None
     if correct is not None:
         reason = "same number and unit as gold" if correct else "no number of gold in the answer, token F1 0.11"
@@ -137,20 +158,29 @@ def sample_evidence(evalset: EvalSet, champion: EvalReport, challenger: EvalRepo
 
     items = tuple(
         PairedItem(
-            item_id=item.id, slices=("guarded" if item.guarded else "new", item.style), champion=value(before), challenger=value(after)
+            item_id=item.id,
+            slices=("guarded" if item.guarded else "new", item.style),
+            champion=value(before),
+            challenger=value(after),
         )
         for item, before, after in zip(evalset.items, champion.answers, challenger.answers, strict=True)
     )
     return Evidence(
-        project=PROJECT, champion_system_id=champion.system_id, challenger_system_id=challenger.system_id, evalset_id=evalset.id,
-        judge_id=JUDGE, champion_report_id=champion.id, challenger_report_id=challenger.id, items=items,
-    )  # fmt: skip
+        project=PROJECT,
+        champion_system_id=champion.system_id,
+        challenger_system_id=challenger.system_id,
+        evalset_id=evalset.id,
+        judge_id=JUDGE,
+        champion_report_id=champion.id,
+        challenger_report_id=challenger.id,
+        items=items,
+    )
 
 
 def sample_decision(
     verdict: Verdict = Verdict.PROMOTE, evidence: Evidence | None = None, difference: Interval | None = None
 ) -> PromotionDecision:
-    """A decision with the given verdict; its accuracies and counts follow from the evidence, the intervals are made up."""
+    """A decision with the given verdict; its counts follow from the evidence, its intervals are made up."""
     if evidence is None:
         evidence = sample_run_report(verdict).decision.evidence
     pairs = [(i.champion, i.challenger) for i in evidence.items if i.champion is not None and i.challenger is not None]
@@ -174,9 +204,13 @@ def sample_decision(
 
 def _slices(evidence: Evidence, verdict: Verdict) -> tuple[SliceResult, ...]:
     made_up = {
-        "guarded": (0.2, -0.02, 0.42), "new": (0.5, 0.28, 0.71), "factoid": (0.43, 0.2, 0.64), "yes_no": (-0.1, -0.4, 0.18),
-        "list": (0.3, -0.1, 0.7), "unanswerable": (-0.1, -0.31, 0.1) if verdict is Verdict.PROMOTE else (-0.5, -0.83, -0.11),
-    }  # fmt: skip
+        "guarded": (0.2, -0.02, 0.42),
+        "new": (0.5, 0.28, 0.71),
+        "factoid": (0.43, 0.2, 0.64),
+        "yes_no": (-0.1, -0.4, 0.18),
+        "list": (0.3, -0.1, 0.7),
+        "unanswerable": (-0.1, -0.31, 0.1) if verdict is Verdict.PROMOTE else (-0.5, -0.83, -0.11),
+    }
     names = sorted({name for item in evidence.items for name in item.slices}, key=list(made_up).index)
     return tuple(
         SliceResult(
@@ -193,37 +227,64 @@ def sample_losses(steps: int = 60) -> tuple[LossPoint, ...]:
     """A falling loss with a little noise that is the same each time."""
     return tuple(
         LossPoint(
-            step=step, loss=0.35 + 2.4 * 0.93**step + 0.13 * ((step * 7919) % 11 - 5) / 5, learning_rate=5e-4 * (1 - step / steps),
+            step=step,
+            loss=0.35 + 2.4 * 0.93**step + 0.13 * ((step * 7919) % 11 - 5) / 5,
+            learning_rate=5e-4 * (1 - step / steps),
             tokens=812 * step,
         )
         for step in range(1, steps + 1)
-    )  # fmt: skip
+    )
 
 
 def sample_synthesis() -> SynthesisReport:
     """96 candidates, 41 accepted."""
     samples = (
-        ("not grounded", "What is the weight of the Orrin?", "75 W", "orrin.md", "no sentence of the chunk supports the answer"),
+        (
+            "not grounded",
+            "What is the weight of the Orrin?",
+            "75 W",
+            "orrin.md",
+            "no sentence of the chunk supports the answer",
+        ),
         ("not grounded", "Who made it?", SCRIPT, "averil.md", "no sentence of the chunk supports the answer"),
-        ("round trip", "What is it?", "a magnifier arm", "orrin.md", "asked again, the teacher answered: a soldering station"),
-        ("near duplicate", "How heavy is the Kestrel 40?", "29 kg", "kestrel-40.md", "cosine 0.95 to: how heavy is the Kestrel"),
+        (
+            "round trip",
+            "What is it?",
+            "a magnifier arm",
+            "orrin.md",
+            "asked again, the teacher answered: a soldering station",
+        ),
+        (
+            "near duplicate",
+            "How heavy is the Kestrel 40?",
+            "29 kg",
+            "kestrel-40.md",
+            "cosine 0.95 to: how heavy is the Kestrel",
+        ),
     )
     return SynthesisReport(
-        candidates=96, accepted=41, rejected={"not grounded": 24, "round trip": 19, "near duplicate": 9, "leaks an eval question": 3},
+        candidates=96,
+        accepted=41,
+        rejected={"not grounded": 24, "round trip": 19, "near duplicate": 9, "leaks an eval question": 3},
         samples=tuple(
             Rejection(reason=reason, question=question, answer=answer, document_id=document, detail=detail)
             for reason, question, answer, document, detail in samples
         ),
-    )  # fmt: skip
+    )
 
 
 def sample_dataset() -> DatasetVersion:
     """221 examples."""
     return DatasetVersion(
-        id="dataset-c81e728d9d4c2f63", snapshot_id=SNAPSHOT, evalset_id=sample_eval_set().id,
-        example_ids=tuple(f"example-{number:04d}" for number in range(221)), recipe={"near_duplicate": 0.92, "leak": 0.9},
-        sources={"human": 180, "synthetic": 41}, decontaminated={"exact": 0, "n-gram": 2, "embedding": 1}, synthesis=sample_synthesis(),
-    )  # fmt: skip
+        id="dataset-c81e728d9d4c2f63",
+        snapshot_id=SNAPSHOT,
+        evalset_id=sample_eval_set().id,
+        example_ids=tuple(f"example-{number:04d}" for number in range(221)),
+        recipe={"near_duplicate": 0.92, "leak": 0.9},
+        sources={"human": 180, "synthetic": 41},
+        decontaminated={"exact": 0, "n-gram": 2, "embedding": 1},
+        synthesis=sample_synthesis(),
+    )
 
 
 def sample_retired() -> tuple[RetiredLabel, ...]:
@@ -239,10 +300,19 @@ def sample_retired() -> tuple[RetiredLabel, ...]:
 def sample_drift(drifted: bool = True) -> DriftReport:
     """A check of 160 questions against 150."""
     return DriftReport(
-        id="drift-eccbc87e4b5ce2fe", reference_hash=sha256("reference"), current_hash=sha256("current"), reference_rows=150,
-        current_rows=160, units=310, statistic=0.0213 if drifted else 0.0031, p_value=0.002 if drifted else 0.41, alpha=0.05,
-        permutations=500, drifted=drifted, html_uri="drift/eccbc87e4b5ce2fe.html",
-    )  # fmt: skip
+        id="drift-eccbc87e4b5ce2fe",
+        reference_hash=sha256("reference"),
+        current_hash=sha256("current"),
+        reference_rows=150,
+        current_rows=160,
+        units=310,
+        statistic=0.0213 if drifted else 0.0031,
+        p_value=0.002 if drifted else 0.41,
+        alpha=0.05,
+        permutations=500,
+        drifted=drifted,
+        html_uri="drift/eccbc87e4b5ce2fe.html",
+    )
 
 
 def sample_cycle(state: CycleState = CycleState.COMPLETED, reason: str = "first training on this corpus") -> Cycle:
@@ -254,12 +324,21 @@ def sample_cycle(state: CycleState = CycleState.COMPLETED, reason: str = "first 
     )  # fmt: skip
     kept = stages[:2] if state is CycleState.NOTHING_NEW else stages
     return Cycle(
-        id=f"{PROJECT}-manual-20261120T020000Z", project=PROJECT, trigger="manual", scheduled_at=AT, state=state, reason=reason,
+        id=f"{PROJECT}-manual-20261120T020000Z",
+        project=PROJECT,
+        trigger="manual",
+        scheduled_at=AT,
+        state=state,
+        reason=reason,
         fingerprint="fingerprint-a87ff679a2f3e71d",
-        stages=tuple(StageRun(stage=name, state="completed", seconds=seconds, record_id=made) for name, seconds, made in kept),
-        cost=Cost(calls=336, reused_calls=24, tokens_in=81_204, tokens_out=5_310, usd=0.0), decision_id=None,
-        drift_id="drift-eccbc87e4b5ce2fe", report_uri=None,
-    )  # fmt: skip
+        stages=tuple(
+            StageRun(stage=name, state="completed", seconds=seconds, record_id=made) for name, seconds, made in kept
+        ),
+        cost=Cost(calls=336, reused_calls=24, tokens_in=81_204, tokens_out=5_310, usd=0.0),
+        decision_id=None,
+        drift_id="drift-eccbc87e4b5ce2fe",
+        report_uri=None,
+    )
 
 
 def sample_run_report(verdict: Verdict = Verdict.PROMOTE, items: Sequence[EvalItem] | None = None) -> RunReport:
@@ -270,10 +349,19 @@ def sample_run_report(verdict: Verdict = Verdict.PROMOTE, items: Sequence[EvalIt
     before = sample_eval_report(champion, evalset, [outcome[0] for outcome in outcomes])
     after = sample_eval_report(challenger, evalset, [outcome[1] for outcome in outcomes])
     return RunReport(
-        project=PROJECT, cycle=sample_cycle(), champion=champion, champion_report=before, challenger=challenger,
-        challenger_report=after, decision=sample_decision(verdict, sample_evidence(evalset, before, after)), losses=sample_losses(),
-        dataset=sample_dataset(), retired=sample_retired(), drift=sample_drift(), evalset=evalset,
-    )  # fmt: skip
+        project=PROJECT,
+        cycle=sample_cycle(),
+        champion=champion,
+        champion_report=before,
+        challenger=challenger,
+        challenger_report=after,
+        decision=sample_decision(verdict, sample_evidence(evalset, before, after)),
+        losses=sample_losses(),
+        dataset=sample_dataset(),
+        retired=sample_retired(),
+        drift=sample_drift(),
+        evalset=evalset,
+    )
 
 
 def _outcome(index: int, verdict: Verdict) -> tuple[bool | None, bool | None]:
@@ -286,7 +374,9 @@ def _outcome(index: int, verdict: Verdict) -> tuple[bool | None, bool | None]:
 def sample_status() -> Status:
     """A project with a champion, a nothing-new night and the cycle that promoted the champion."""
     run = sample_run_report()
-    documents = tuple(DocumentRef(document_id=f"{name}.md", sha256=sha256(name)) for name in ("caddis", "fathom", "orrin"))
+    documents = tuple(
+        DocumentRef(document_id=f"{name}.md", sha256=sha256(name)) for name in ("caddis", "fathom", "orrin")
+    )
     quiet = sample_cycle(CycleState.NOTHING_NEW, "no document, label or feedback changed")
     quiet = quiet.model_copy(update={"id": "tarnbeck-schedule-20261121T020000Z", "scheduled_at": AT.replace(day=21)})
     return Status(

@@ -1,7 +1,7 @@
 """What every table shares."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import DateTime, MetaData, String, func
 from sqlalchemy.dialects.postgresql import JSONB
@@ -24,7 +24,7 @@ class Base(DeclarativeBase):
     """Root of the tables; constraint names are fixed so that migrations can name them."""
 
     metadata = MetaData(naming_convention=NAMES)
-    type_annotation_map = {str: String, dict[str, Any]: JSONB, datetime: DateTime(timezone=True)}
+    type_annotation_map: ClassVar = {str: String, dict[str, Any]: JSONB, datetime: DateTime(timezone=True)}
 
 
 class RecordTable:

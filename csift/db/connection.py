@@ -19,9 +19,13 @@ MIGRATION_LOCK = 7_263_481  # any constant: one process migrates at a time
 
 # A worker that lost its machine must not keep its session, and with it its lease, for the two hours of Linux's default.
 KEEPALIVE = {
-    "keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "connect_timeout": 10,
     "application_name": "csift",
-}  # fmt: skip
+}
 
 
 class Database:

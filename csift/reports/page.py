@@ -38,5 +38,5 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def minus(text: str) -> str:
-    """Hyphens before numbers become minus signs; for figures and sentences with figures, never for ids or texts of others."""
+    """Hyphens before numbers become minus signs; for figures and sentences with figures, never for ids."""
     return re.sub(r"(?<![\w.-])-(?=\d)", "−", text)

@@ -1,8 +1,8 @@
 """The plots of the reports: one theme, SVG out, drawn with matplotlib.
 
-Colours are roles (ink, muted, line, accent, good, bad), written as CSS variables of style.css, so that one picture fits light, dark and
-paper. Text stays text, in the page's font. The same input gives the same bytes: ids are salted with the plot's name, no dates, and
-the user's matplotlibrc plays no part. Widths and heights are in CSS pixels.
+Colours are roles (ink, muted, line, accent, good, bad), written as CSS variables of style.css, so that one picture fits
+light, dark and paper. Text stays text, in the page's font. The same input gives the same bytes: ids are salted with the
+plot's name, no dates, and the user's matplotlibrc plays no part. Widths and heights are in CSS pixels.
 """
 
 import io
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 WIDE, NARROW = 720, 340  # for a screen and for a telephone
 
 # Colours that occur nowhere else stand for the roles until the SVG is text.
-_ROLES = {"ink": "#00000a", "muted": "#00000b", "line": "#00000c", "accent": "#00000d", "good": "#00000e", "bad": "#00000f", "quiet": "#00001a"}
+_ROLES = {
+    "ink": "#00000a",
+    "muted": "#00000b",
+    "line": "#00000c",
+    "accent": "#00000d",
+    "good": "#00000e",
+    "bad": "#00000f",
+    "quiet": "#00001a",
+}
 
 _THEME: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -80,7 +88,7 @@ def _for_page(raw: str, name: str, title: str, width: int, height: int) -> str:
     from markupsafe import escape
 
     body = raw[raw.index("<svg") : raw.rindex("</svg>")]
-    body = re.sub(r"^<svg[^>]*>|<style.*?</style>|<metadata.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"^<svg[^>]*>|<style.*?</style>|<metadata.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
     referred = set(re.findall(r"#([A-Za-z][\w.-]*)[\"')]", body))
     body = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in referred else "", body)
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
@@ -89,7 +97,8 @@ def _for_page(raw: str, name: str, title: str, width: int, height: int) -> str:
     for role, colour in _ROLES.items():
         body = body.replace(colour, f"var(--{role})")
     label = f'<title id="{name}-title">{escape(title)}</title>'
-    return f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-labelledby="{name}-title">{label}{body}</svg>'
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    return f'<svg {size} role="img" aria-labelledby="{name}-title">{label}{body}</svg>'
 
 
 def difference_title(decision: PromotionDecision) -> str:
@@ -113,9 +122,15 @@ def difference_plot(decision: PromotionDecision, name: str, width: int) -> str:
             axes.plot([value], [y], marker="o", markersize=10 if y == 0 else 7, color=colour)
             if wide:
                 axes.annotate(
-                    points_interval(interval).replace("-", "−"), (1, y), xycoords=("axes fraction", "data"), xytext=(14, 0),
-                    textcoords="offset points", va="center", color=colour, weight="bold" if y == 0 else "normal",
-                )  # fmt: skip
+                    points_interval(interval).replace("-", "−"),
+                    (1, y),
+                    xycoords=("axes fraction", "data"),
+                    xytext=(14, 0),
+                    textcoords="offset points",
+                    va="center",
+                    color=colour,
+                    weight="bold" if y == 0 else "normal",
+                )
         labels = [f"{label} ({items:,})" if wide else label for label, items, _ in rows]
         axes.set_yticks(range(len(rows)), labels)
         axes.get_yticklabels()[0].set_fontweight("bold")
@@ -138,7 +153,8 @@ def _differences(decision: PromotionDecision) -> list[tuple[str, int, Interval]]
 def loss_title(losses: Sequence[LossPoint]) -> str:
     """The loss curve in words."""
     return (
-        f"Training loss over {count(len(losses), 'step')}: {losses[0].loss:.3f} nats per token at step {losses[0].step}, "
+        f"Training loss over {count(len(losses), 'step')}: "
+        f"{losses[0].loss:.3f} nats per token at step {losses[0].step}, "
         f"{losses[-1].loss:.3f} at step {losses[-1].step}."
     )
 
@@ -150,7 +166,9 @@ def loss_plot(losses: Sequence[LossPoint], name: str, width: int) -> str:
     means = running_mean(values, len(values) // 20)
 
     def draw(axes: "Axes") -> None:
-        axes.plot(steps, values, color=_ROLES["accent"], alpha=0.4, linewidth=1.2, marker="o" if len(steps) == 1 else None)
+        axes.plot(
+            steps, values, color=_ROLES["accent"], alpha=0.4, linewidth=1.2, marker="o" if len(steps) == 1 else None
+        )
         axes.plot(steps, means, color=_ROLES["accent"], linewidth=2.5, solid_capstyle="round")
         axes.plot(steps[-1:], means[-1:], marker="o", markersize=7, color=_ROLES["accent"])
         axes.annotate(
@@ -161,7 +179,7 @@ def loss_plot(losses: Sequence[LossPoint], name: str, width: int) -> str:
         axes.tick_params(axis="y", labelcolor=_ROLES["muted"])
         axes.locator_params(axis="y", nbins=5)
         axes.locator_params(axis="x", nbins=8 if width >= 560 else 4, integer=True)
-        axes.set_ylim(bottom=0, top=1.12 * max(values) or 1)
+        axes.set_ylim(bottom=0, top=1.12 * max((value for value in values if value > 0), default=1))
         axes.set_xlabel("optimiser step", labelpad=8)
         axes.set_ylabel("nats per token", labelpad=8)
 
@@ -169,7 +187,7 @@ def loss_plot(losses: Sequence[LossPoint], name: str, width: int) -> str:
 
 
 def running_mean(values: Sequence[float], reach: int) -> list[float]:
-    """Mean of each value and as many on either side, `reach` at most and fewer towards the ends, so that it does not lag."""
+    """Mean of each value and as many on either side, at most `reach`, fewer towards the ends: it does not lag."""
     spans = (min(reach, index, len(values) - 1 - index) for index in range(len(values)))
     windows = (values[index - span : index + span + 1] for index, span in enumerate(spans))
     return [sum(window) / len(window) for window in windows]

@@ -1,7 +1,7 @@
 """The run report: everything one cycle decided and why, as a single HTML file.
 
-The file loads nothing and runs nothing (its own Content-Security-Policy forbids both); texts of the corpus and of models are shown as
-text. The same records give the same bytes.
+The file loads nothing and runs nothing (its own Content-Security-Policy forbids both); texts of the corpus and of
+models are shown as text. The same records give the same bytes.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,7 +43,7 @@ _OUTCOMES: dict[Outcome, tuple[str, str, bool]] = {  # heading, what it means, u
 
 @dataclass(frozen=True)
 class RunReport:
-    """The records of one judged cycle. `losses` is empty where the challenger's adapter was trained in an earlier cycle."""
+    """The records of one judged cycle. `losses` is empty where the adapter was trained in an earlier cycle."""
 
     project: str
     cycle: Cycle
@@ -111,7 +111,7 @@ def render_run_report(run: RunReport) -> str:
         sources=tables.counts_table("Examples by source", "Source", run.dataset.sources),
         decontaminated=tables.counts_table("Examples removed against leakage", "Check", run.dataset.decontaminated),
         retired=tables.retired_table(run.retired),
-        stages=tables.stages_table(run.cycle),
+        stages=tables.stages_table(_so_far(run.cycle)),
         cost=tables.cost_table(run.cycle.cost),
         drift_href=href(run.drift.html_uri) if run.drift else None,
         replay=_replay(run),
@@ -125,11 +125,8 @@ def compare(run: RunReport) -> tuple[Group, ...]:
     Raises:
         GateError: a report lacks the answer to a question of the eval set.
     """
-    before, after = _by_item(run.champion_report), _by_item(run.challenger_report)
+    before, after = _answers(run.champion_report, run.evalset), _answers(run.challenger_report, run.evalset)
     slices = {item.item_id: item.slices for item in run.decision.evidence.items}
-    for report, answers in ((run.champion_report, before), (run.challenger_report, after)):
-        if missing := [item.id for item in run.evalset.items if item.id not in answers]:
-            raise GateError(f"report {report.id} has no answer to {missing[0]} of {run.evalset.id}; evaluate {report.system_id} again")
     rows = [Comparison(item, slices.get(item.id, ()), before[item.id], after[item.id]) for item in run.evalset.items]
     return tuple(
         Group(name, heading, meaning, unfolded, tuple(row for row in rows if row.outcome == name))
@@ -147,8 +144,16 @@ def href(uri: str) -> str | None:
     return None if scheme else quote(uri)
 
 
-def _by_item(report: EvalReport) -> dict[str, JudgedAnswer]:
-    return {answer.item_id: answer for answer in report.answers}
+def _so_far(cycle: Cycle) -> Cycle:
+    """Without the stage that is writing this report."""
+    return cycle.model_copy(update={"stages": tuple(stage for stage in cycle.stages if stage.state != "running")})
+
+
+def _answers(report: EvalReport, evalset: EvalSet) -> dict[str, JudgedAnswer]:
+    answers = {answer.item_id: answer for answer in report.answers}
+    if missing := [item.id for item in evalset.items if item.id not in answers]:
+        raise GateError(f"{report.id} has no answer to {missing[0]} of {evalset.id}; evaluate {report.system_id} again")
+    return answers
 
 
 def _samples(samples: Iterable[Rejection]) -> dict[str, list[Rejection]]:
@@ -162,8 +167,12 @@ def _pictures(run: RunReport) -> dict[str, Markup | None]:
     synthesis = run.dataset.synthesis
     return {
         "difference_plot": _both(lambda name, width: plots.difference_plot(run.decision, name, width), "difference"),
-        "loss_plot": _both(lambda name, width: plots.loss_plot(run.losses, name, width), "loss") if run.losses else None,
-        "yield_plot": _both(lambda name, width: plots.yield_plot(synthesis, name, width), "yield") if synthesis.candidates else None,
+        "loss_plot": _both(lambda name, width: plots.loss_plot(run.losses, name, width), "loss")
+        if run.losses
+        else None,
+        "yield_plot": _both(lambda name, width: plots.yield_plot(synthesis, name, width), "yield")
+        if synthesis.candidates
+        else None,
     }
 
 
@@ -192,4 +201,3 @@ def _replay(run: RunReport) -> tuple[tuple[str, str], ...]:
         ("Drift report", run.drift.id if run.drift else "none"),
         ("Cycle", run.cycle.id),
     )
-

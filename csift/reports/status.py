@@ -49,7 +49,7 @@ def last_cycle(status: Status) -> PastCycle | None:
 
 
 def status_json(status: Status) -> dict[str, Any]:
-    """JSON-ready status. `decision`, `low`, `high` (shares, not points) and `drift` are those of `last_cycle`, or None."""
+    """JSON-ready status; `decision`, `low`, `high` (shares, not points) and `drift` are `last_cycle`'s, or None."""
     last = last_cycle(status)
     decision = last.decision if last else None
     return {

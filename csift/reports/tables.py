@@ -1,4 +1,4 @@
-"""The tables that reports, pages and the command line show: text cells, made once, drawn by console.py and by parts.html."""
+"""The tables that reports, pages and the command line show: made once, drawn by console.py and by parts.html."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from csift.schemas import Cost, Cycle, EvalReport, PromotionDecision, RetiredLab
 
 @dataclass(frozen=True)
 class Table:
-    """A caption, column names and rows of text; the columns in `numeric` align right, the cells in `stressed` stand out."""
+    """Caption, column names, rows of text; columns in `numeric` align right, cells in `stressed` stand out."""
 
     title: str
     columns: tuple[str, ...]
@@ -20,7 +20,7 @@ class Table:
 
 
 def comparison_table(decision: PromotionDecision, champion: EvalReport, challenger: EvalReport) -> Table:
-    """Champion against challenger, a measure a row. The accuracies are those the gate decided on: of the questions judged for both."""
+    """Champion against challenger, a measure a row; accuracies as the gate saw them, of questions judged for both."""
     confidence = level(decision.policy.confidence)
 
     def row(measure: str, left: str, right: str) -> tuple[str, str, str]:
@@ -38,28 +38,29 @@ def comparison_table(decision: PromotionDecision, champion: EvalReport, challeng
         row("Tokens", *(f"{report.tokens:,}" for report in reports)),
         row("Cost", *(money(report.cost_usd) for report in reports)),
     )
-    return Table("Champion and challenger", ("Measure", "Champion", "Challenger"), rows, frozenset({"Champion", "Challenger"}))
+    return Table(
+        "Champion and challenger", ("Measure", "Champion", "Challenger"), rows, frozenset({"Champion", "Challenger"})
+    )
 
 
 def slices_table(decision: PromotionDecision) -> Table:
     """The paired difference by slice. A slice blocks when its whole interval is below zero."""
     won, lost = _won_and_lost(decision)
-    columns = ("Slice", "Questions", "Won", "Lost", f"Difference, points ({level(decision.policy.confidence)})", "Effect")
+    columns = ("Slice", "Questions", "Won, lost", f"Difference, points ({level(decision.policy.confidence)})", "Gate")
     rows = tuple(
         (
             part.name,
             f"{part.items:,}",
-            f"{won[part.name]:,}",
-            f"{lost[part.name]:,}",
+            f"{won[part.name]:,}, {lost[part.name]:,}",
             points_interval(part.difference),
-            _BLOCKS if part.blocks else "does not block",
+            _BLOCKS if part.blocks else "passes",
         )
         for part in decision.slices
     )
-    return Table("Paired difference by slice", columns, rows, frozenset(columns[1:5]), frozenset({_BLOCKS}))
+    return Table("Paired difference by slice", columns, rows, frozenset(columns[1:4]), frozenset({_BLOCKS}))
 
 
-_BLOCKS = "blocks promotion"
+_BLOCKS = "blocks"
 
 
 def _won_and_lost(decision: PromotionDecision) -> tuple[Counter[str], Counter[str]]:
@@ -74,7 +75,7 @@ def _won_and_lost(decision: PromotionDecision) -> tuple[Counter[str], Counter[st
 def stages_table(cycle: Cycle) -> Table:
     """What each stage of the cycle took."""
     total = sum(stage.seconds for stage in cycle.stages)
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (stage.stage, stage.state, duration(stage.seconds), percent(stage.seconds / total) if total else "n/a")
         for stage in cycle.stages
     ]

@@ -1,11 +1,11 @@
 """How numbers and verdicts are put into words, the same in reports and on the command line.
 
-Intervals are written "value (low to high)". Shares are percentages; differences of shares are percentage points, always signed.
+Intervals are written "value (low to high)". Shares are percentages; their differences are percentage points, signed.
 A number that does not exist (nothing was judged) is "n/a".
 """
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 
 from csift.schemas import DriftReport, Interval, PromotionDecision, Verdict
 
@@ -76,17 +76,18 @@ def count(number: int, noun: str) -> str:
 
 
 def when(moment: datetime) -> str:
-    """Minutes, in the zone of the moment."""
-    return f"{moment:%Y-%m-%d %H:%M} {moment:%Z}".rstrip()
+    """To the minute, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def numbers_sentence(decision: PromotionDecision) -> str:
     """Both accuracies and the paired difference in one sentence."""
     difference = decision.difference
     judged = decision.wins + decision.losses + decision.ties
+    before, after = percent(decision.champion_accuracy.value), percent(decision.challenger_accuracy.value)
     sentence = (
-        f"On {count(judged, 'question')} judged for both, the challenger was right on {percent(decision.challenger_accuracy.value)} "
-        f"and the champion on {percent(decision.champion_accuracy.value)}: a paired difference of {points(difference.value)} points, "
+        f"On {count(judged, 'question')} judged for both, the challenger was right on {after} and the champion on "
+        f"{before}: a paired difference of {points(difference.value)} points, "
         f"{level(decision.policy.confidence)} interval {points(difference.low)} to {points(difference.high)}."
     )
     return f"{sentence} {count(decision.failures, 'question')} could not be judged." if decision.failures else sentence
@@ -94,6 +95,10 @@ def numbers_sentence(decision: PromotionDecision) -> str:
 
 def drift_sentence(drift: DriftReport) -> str:
     """The drift verdict with the numbers it rests on."""
-    found = "The current questions differ from the reference" if drift.drifted else "No difference from the reference was found"
+    found = (
+        "The current questions differ from the reference"
+        if drift.drifted
+        else "No difference from the reference was found"
+    )
     sign = "<" if drift.p_value < drift.alpha else ">="
     return f"{found}: p = {drift.p_value:.3g} {sign} {drift.alpha:g} over {count(drift.units, 'independent unit')}."

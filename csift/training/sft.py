@@ -46,7 +46,8 @@ def train_sft(
     on_loss: Callable[[str, LossPoint], None],
     progress: Progress = no_progress,
 ) -> Adapter:
-    """Trains an adapter and publishes it under `adapters/<id>`, manifest last. One that is published already is returned as it is.
+    """Trains an adapter and publishes it under `adapters/<id>`, manifest last. One that is published already is returned as
+    it is.
 
     `work` keeps checkpoints; killed at any moment and called again, training goes on from the last whole one with the same order
     of rows, optimiser and random state. `on_loss` gets every step's mean loss (nats a token).
@@ -107,7 +108,7 @@ def _fit(
     import torch
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, PrinterCallback
     from trl import SFTTrainer
 
     quiet_libraries()
@@ -123,11 +124,15 @@ def _fit(
         train_dataset=Dataset.from_list(data),
         processing_class=tokenizer,
         peft_config=LoraConfig(
-            r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM",
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
             base_model_name_or_path=base.name,
         ),
         callbacks=[_callback(config.max_steps, on_loss, progress)],
-    )  # fmt: skip
+    )
+    trainer.remove_callback(PrinterCallback)  # it prints every step; csift shows its own progress
     trainer.model.peft_config["default"].base_model_name_or_path = base.name  # no path of this machine in the artifact
     resume = checkpoints.latest(work)
     result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -142,7 +147,8 @@ def _check_lengths(tokenizer: Any, rows: Sequence[TrainingRow], limit: int) -> N
         longest = max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
     if longest > limit:
         raise TrainingError(
-            f"a training row has {longest} tokens and training.max_length is {limit}; raise it, or lower retrieval.k or chunk_size"
+            f"a training row has {longest} tokens and training.max_length is {limit}; raise it, or lower retrieval.k or
+            chunk_size"
         )
 
 
@@ -151,14 +157,28 @@ def _arguments(config: TrainingConfig, work: Path) -> Any:
     from trl import SFTConfig
 
     return SFTConfig(
-        output_dir=str(work), max_steps=config.max_steps, per_device_train_batch_size=config.batch_size,
-        learning_rate=config.learning_rate, lr_scheduler_type="linear", seed=config.seed, data_seed=config.seed,
-        max_length=config.max_length, completion_only_loss=True, use_cpu=not torch.cuda.is_available(),
+        output_dir=str(work),
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="linear",
+        seed=config.seed,
+        data_seed=config.seed,
+        max_length=config.max_length,
+        completion_only_loss=True,
+        use_cpu=not torch.cuda.is_available(),
         # trl turns on mixed precision and gradient checkpointing, which on a CPU only cost time.
-        bf16=False, gradient_checkpointing=False,
-        logging_steps=1, logging_nan_inf_filter=False, report_to=[], disable_tqdm=True, dataloader_num_workers=0,
-        save_strategy="steps", save_steps=config.checkpoint_every, save_total_limit=2,
-    )  # fmt: skip
+        bf16=False,
+        gradient_checkpointing=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        save_strategy="steps",
+        save_steps=config.checkpoint_every,
+        save_total_limit=2,
+    )
 
 
 def _callback(total: int, on_loss: Callable[[LossPoint], None], progress: Progress) -> Any:
@@ -175,7 +195,10 @@ def _callback(total: int, on_loss: Callable[[LossPoint], None], progress: Progre
                 raise TrainingError(f"the loss is {loss} at step {state.global_step}; lower training.learning_rate")
             on_loss(
                 LossPoint(
-                    step=state.global_step, loss=loss, learning_rate=float(logs["learning_rate"]), tokens=int(logs["num_tokens"])
+                    step=state.global_step,
+                    loss=loss,
+                    learning_rate=float(logs["learning_rate"]),
+                    tokens=int(logs["num_tokens"]),
                 )
             )
             progress("train", state.global_step, total, f"loss {loss:.2f}")

@@ -1,0 +1,80 @@
+"""The `csift` command. One file a noun; what a command needs is imported when it runs, so that `csift --help` is quick."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from csift.exceptions import CsiftError
+from csift.settings import settings
+
+Config = Annotated[Path, typer.Option("--config", "-c", envvar="CSIFT_CONFIG", help="The project's TOML.", show_default=True)]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+DEFAULT_CONFIG = Path("csift.toml")
+
+INTERRUPTED = 130  # as shells report Ctrl-C
+
+app = typer.Typer(
+    name="csift",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Keeps a domain question-answering model good while its world changes.",
+)
+
+
+def command(parent: typer.Typer, name: str) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
+    """Registers a command; a CsiftError becomes one line and exit code 1, Ctrl-C exit code 130."""
+
+    def register(run: Callable[..., int | None]) -> Callable[..., None]:
+        @parent.command(name)
+        @wraps(run)
+        def wrapped(*args: Any, debug: bool = False, **kwargs: Any) -> None:
+            _environment(debug)
+            try:
+                code = run(*args, **kwargs)
+            except CsiftError as error:
+                if debug:
+                    raise
+                print(f"csift: {' '.join(str(error).split())}", file=sys.stderr)
+                code = 1
+            except KeyboardInterrupt:
+                if debug:
+                    raise
+                print("csift: stopped; run the same command again and it continues", file=sys.stderr)
+                code = INTERRUPTED
+            raise typer.Exit(code or 0)
+
+        return wrapped
+
+    return register
+
+
+def _environment(debug: bool) -> None:
+    """What Prefect and the model libraries read when they are imported; whatever the user set stays."""
+    for name, value in {
+        "PREFECT_HOME": str(settings().root / "prefect-cli"),
+        "PREFECT_LOGGING_LEVEL": "INFO" if debug else "CRITICAL",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }.items():
+        os.environ.setdefault(name, value)
+    if not debug:
+        warnings.simplefilter("ignore")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    from flows.cli import champion, loop, up  # noqa: F401 - they register their commands
+
+    app()

@@ -1,0 +1,54 @@
+"""`csift status`, `csift decide --replay` and `csift rollback`."""
+
+from typing import Annotated
+
+import typer
+
+from csift.config import load_config
+from flows.cli import DEFAULT_CONFIG, Config, Debug, app, command
+
+
+@command(app, "status")
+def status(
+    config: Config = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    debug: Debug = False,
+) -> None:
+    """The champion, its lineage down to the documents, the last cycles and what they cost."""
+    project = load_config(config).project
+    from csift.db import database
+    from csift.overview import read_status
+    from csift.reports import console
+
+    now = read_status(database(), project)
+    (console.print_status_json if as_json else console.print_status)(now)
+
+
+@command(app, "decide")
+def decide(
+    replay: Annotated[str, typer.Option(help="Id of the decision.")],
+    config: Config = DEFAULT_CONFIG,
+    debug: Debug = False,
+) -> int:
+    """Decides again from the stored evidence; exit code 1 when the verdict differs."""
+    from csift import promotion, registry
+    from csift.db import database
+    from csift.schemas import PromotionDecision
+
+    stored = registry.load(database(), PromotionDecision, replay)
+    again = promotion.replay(stored)
+    same = again == stored
+    print(f"{stored.id}: {stored.verdict}, replayed {again.verdict}: {'the same in every number' if same else 'NOT the same'}")
+    print(again.reason)
+    return 0 if same else 1
+
+
+@command(app, "rollback")
+def rollback(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> None:
+    """Moves the champion back to the one before the last promotion."""
+    project = load_config(config).project
+    from csift import registry
+    from csift.db import database
+
+    move = registry.rollback(database(), project)
+    print(f"{project}: champion is {move.to_system_id} again, in place of {move.from_system_id} (move {move.version})")

@@ -1,0 +1,78 @@
+"""`csift run nightly` and `csift backfill`: the flows in this process, without a server."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from csift.config import load_config
+from csift.exceptions import CycleRunning
+from csift.schemas import Cycle, CycleState
+from flows.cli import DEFAULT_CONFIG, Config, Debug, app, command
+
+if TYPE_CHECKING:
+    from prefect.states import State
+
+run = typer.Typer(no_args_is_help=True, help="Run a flow in this process, without a server.")
+app.add_typer(run, name="run")
+
+
+@command(run, "nightly")
+def nightly(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> int:
+    """Drift check, synthesis, training, judging; promotes the challenger when it is better."""
+    loaded = load_config(config)
+    from flows.nightly import nightly as flow
+
+    return _run(lambda: flow(loaded, return_state=True))
+
+
+@command(app, "backfill")
+def backfill(
+    config: Config = DEFAULT_CONFIG,
+    corpus: Annotated[Path | None, typer.Option(help="Folder to use in place of corpus.path.")] = None,
+    promote: Annotated[bool, typer.Option("--promote", help="Move the champion when the challenger is better.")] = False,
+    debug: Debug = False,
+) -> int:
+    """The same loop over a given corpus; the champion stays unless --promote."""
+    loaded = load_config(config)
+    if corpus is not None:
+        loaded = loaded.model_copy(update={"corpus": loaded.corpus.model_copy(update={"path": corpus.resolve()})})
+    from flows.backfill import backfill as flow
+
+    return _run(lambda: flow(loaded, promote=promote, return_state=True))
+
+
+def _run(start: "Callable[[], State[Any]]") -> int:
+    """Runs a flow with progress bars and prints what came of it. Raises CycleRunning when another cycle goes on."""
+    from csift.db import database
+    from csift.reports import console
+    from tasks.progress import show_in
+    from tasks.results import result_storage
+
+    database()  # a wrong URL is told before anything starts
+    with console.ProgressBars() as bars, show_in(bars):
+        result_storage()
+        cycle: Cycle = start().result()
+    return _tell(cycle)
+
+
+def _tell(cycle: Cycle) -> int:
+    from csift import registry
+    from csift.db import database
+    from csift.reports import console
+    from csift.schemas import EvalReport, PromotionDecision
+
+    db = database()
+    if cycle.state is CycleState.SKIPPED:
+        raise CycleRunning(f"skipped: {cycle.reason}")
+    if cycle.state is CycleState.NOTHING_NEW:
+        console.print_nothing_new(cycle, registry.champion(db, cycle.project))
+        return 0
+    decision = registry.load(db, PromotionDecision, cycle.decision_id or "")
+    champion, challenger = (
+        registry.load(db, EvalReport, id_)
+        for id_ in (decision.evidence.champion_report_id, decision.evidence.challenger_report_id)
+    )
+    console.print_cycle(cycle, decision, champion, challenger, cycle.report_uri)
+    return 0
