@@ -147,8 +147,8 @@ def _check_lengths(tokenizer: Any, rows: Sequence[TrainingRow], limit: int) -> N
         longest = max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
     if longest > limit:
         raise TrainingError(
-            f"a training row has {longest} tokens and training.max_length is {limit}; raise it, or lower retrieval.k or
-            chunk_size"
+            f"a training row has {longest} tokens and training.max_length is {limit}; "
+            "raise it, or lower retrieval.k or corpus.chunk_size"
         )
 
 
@@ -174,6 +174,7 @@ def _arguments(config: TrainingConfig, work: Path) -> Any:
         logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
+        train_sampling_strategy="group_by_length",  # less padding
         dataloader_num_workers=0,
         save_strategy="steps",
         save_steps=config.checkpoint_every,
