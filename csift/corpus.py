@@ -21,7 +21,8 @@ from csift.interfaces import Progress, no_progress
 from csift.schemas import Chunk, Chunking, CorpusSnapshot, DocumentRef
 
 SUFFIXES = (".txt", ".md", ".jsonl")
-HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
+HEADING = re.compile(r"^(#{1,6})\s+(.+?)(?:\s+#+)?$")
+NO_TEXT = re.compile("[\x00\ud800-\udfff]")  # what JSON can spell and Postgres cannot hold
 SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+(?=[^\s])")
 
 
@@ -70,15 +71,25 @@ def _read_file(path: Path, folder: Path) -> Iterator[Document]:
     if path.suffix.lower() != ".jsonl":
         yield Document(name, _clean(text, path))
         return
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            identity, body = row["id"], row["text"]
-        except (ValueError, KeyError, TypeError):
-            raise CorpusError(f'{path}:{number} is not a document; write {{"id": ..., "text": ...}} on each line') from None
-        yield Document(f"{name}#{identity}", _clean(str(body), f"{path}:{number}"))
+    if not text.strip():
+        raise CorpusError(f"{path} is empty; fill it or remove it from the corpus")
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines would also part at U+2028, which JSON allows in a string
+        if line.strip():
+            identity, body = _parse(line, f"{path}:{number}")
+            yield Document(f"{name}#{identity}", _clean(body, f"{path}:{number}"))
+
+
+def _parse(line: str, where: str) -> tuple[str | int, str]:
+    try:
+        row = json.loads(line)
+        identity, body = row["id"], row["text"]
+    except (ValueError, KeyError, TypeError):
+        identity, body = None, None
+    if not isinstance(identity, str | int) or not isinstance(body, str):
+        raise CorpusError(f'{where} is not a document; write {{"id": ..., "text": ...}} on each line')
+    if NO_TEXT.search(f"{identity}{body}"):
+        raise CorpusError(f"{where} holds NUL or half a surrogate pair, which are not text; remove these escapes")
+    return identity, body
 
 
 def read_text(path: Path) -> str:
@@ -131,20 +142,22 @@ def chunk(document: Document, chunking: Chunking) -> list[Chunk]:
 def _sections(text: str) -> Iterator[tuple[list[str], str]]:
     """(titles above, body) in reading order; a text without headings is one section without titles."""
     titles: list[tuple[int, str]] = []
-    body: list[str] = []
+    body = ""
     for line in text.split("\n"):
         if heading := HEADING.match(line):
-            if any(part.strip() for part in body):
-                yield [title for _, title in titles], "\n".join(body)
-            body = []
             level = len(heading[1])
+            if body.strip() or (titles and level <= titles[-1][0]):
+                yield _section([title for _, title in titles], body)
+            body = ""
             titles = [(depth, title) for depth, title in titles if depth < level] + [(level, heading[2])]
         else:
-            body.append(line)
-    if any(part.strip() for part in body):
-        yield [title for _, title in titles], "\n".join(body)
-    elif titles and not text.count("\n"):
-        yield [], titles[-1][1]
+            body += line + "\n"
+    yield _section([title for _, title in titles], body)
+
+
+def _section(titles: list[str], body: str) -> tuple[list[str], str]:
+    """A heading with nothing under it is text itself, so that no word of the document is lost."""
+    return (titles, body) if body.strip() else (titles[:-1], titles[-1])
 
 
 def _sentences(body: str, longest: int) -> list[str]:
@@ -175,12 +188,14 @@ def _pack(sentences: list[str], size: int, overlap: int) -> Iterator[str]:
     for sentence in sentences:
         if fresh and _length(current) + 1 + len(sentence) > size:
             yield _join(current)
-            current, fresh = _tail(current, min(overlap, size - len(sentence) - 1)), 0
+            fresh = 0
+        if not fresh:
+            current = _tail(current, min(overlap, size - len(sentence) - 1))
         current.append(sentence)
         fresh += 1
         if sentence.endswith("\n") and _length(current) * 2 >= size:
             yield _join(current)
-            current, fresh = _tail(current, overlap), 0
+            fresh = 0
     if fresh:
         yield _join(current)
 

@@ -108,14 +108,14 @@ def load(db: Database, id_: str) -> Cycle:
             raise GateError(f"there is no cycle {id_}; see `csift status`")
         rows = session.scalars(sa.select(StageRow).where(StageRow.cycle_id == id_).order_by(StageRow.started_at)).all()
     stages = tuple(
-        StageRun(stage=entry.stage, state=entry.state, seconds=entry.seconds, record_id=entry.record_id)  # type: ignore[arg-type]
+        StageRun(stage=entry.stage, state=entry.state, seconds=entry.seconds, record_id=entry.record_id)
         for entry in rows
     )
     return Cycle(
         id=row.id,
         project=row.project,
         trigger=row.trigger,
-        scheduled_at=row.scheduled_at,  # type: ignore[arg-type]
+        scheduled_at=row.scheduled_at,
         state=CycleState(row.state),
         reason=row.reason,
         fingerprint=row.fingerprint,

@@ -8,6 +8,7 @@ eval one.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from csift.schemas import CorpusSnapshot, Label, LabelSet, RetiredLabel, Split, 
 
 SPLITS: tuple[Split, ...] = ("train", "eval", "golden")
 STYLES: tuple[Style, ...] = ("factoid", "yes_no", "list", "unanswerable")
+NO_TEXT = re.compile("[\x00\ud800-\udfff]")  # what JSON can spell and Postgres cannot hold
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def read_labels(files: tuple[Path, ...]) -> list[RawLabel]:
 
 def _read_file(path: Path) -> Iterator[RawLabel]:
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")  # splitlines would also part at U+2028, which JSON allows in a string
     except FileNotFoundError:
         raise LabelError(f"there is no labels file {path}; create it or correct corpus.questions") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -83,6 +85,8 @@ def _parse(line: str, where: str) -> RawLabel:
         raise LabelError(
             f"{where} lacks {', '.join(missing)}; a label has id, question, answer (null: unanswerable) and document"
         )
+    if NO_TEXT.search("".join(str(value) for value in row.values())):
+        raise LabelError(f"{where} holds NUL or half a surrogate pair, which are not text; remove these escapes")
     answer = row["answer"]
     if not str(row["question"]).strip() or (answer is not None and not str(answer).strip()):
         raise LabelError(f"{where} has an empty question or answer; fill it, or write null where the document does not answer")
@@ -117,7 +121,8 @@ def register(db: Database, project: str, config: CorpusConfig, snapshot: CorpusS
     with db.session() as session:
         known = _known_labels(session, project)
         for row in rows:
-            if row.document_id not in hashes and row.id not in known:
+            before = known.get(row.id)
+            if row.document_id not in hashes and (before is None or before.document_id != row.document_id):
                 raise LabelError(
                     f"{row.where}: label {row.id!r} is about {row.document_id!r}, which is not in the corpus; correct it"
                 )
@@ -142,7 +147,7 @@ def _assign_splits(
 ) -> dict[str, Split]:
     splits = document_splits(session, project)
     fresh: dict[str, Split] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.split is None):  # rows that name a split decide for those that do not
         document = row.document_id
         given = splits.get(document) or fresh.get(document)
         if given is None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from csift.exceptions import CsiftError
 from csift.interfaces import Engine, Messages, Progress, no_progress
 from csift.ledger import Call, Ledger
 from csift.schemas import Failure, Generation, GenerationParams
@@ -148,10 +149,11 @@ def map_batched(
 ) -> list[R | Failure]:
     """Runs `work` (which calls DSPy programs) on every item, `WAVE` at once, results in order.
 
-    An item whose program cannot read the model's output becomes a Failure; an error of the model itself ends the stage.
+    An item whose program cannot read the model's output becomes a Failure; an error of the model itself ends the stage, one of
+    csift's own (a prompt that is too long, no database) without DSPy's wrapping.
     """
     import dspy
-    from dspy.utils.exceptions import AdapterParseError
+    from dspy.utils.exceptions import AdapterParseError, LMError
 
     context = dict(dspy.settings.config)
 
@@ -161,6 +163,8 @@ def map_batched(
                 return work(item)
         except AdapterParseError as error:
             return Failure(kind="unparsable", message=str(error).splitlines()[0])
+        except LMError as error:
+            raise error.__cause__ if isinstance(error.__cause__, CsiftError) else error
         finally:
             engine.leave()
 

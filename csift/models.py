@@ -8,6 +8,7 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from csift.exceptions import ModelError
 from csift.hashing import sha256
@@ -57,6 +58,14 @@ def _bundled(name: str, root: Path) -> BaseModel:
     if not target.exists():
         _unpack(source, target)
     return BaseModel(name, target, revision)
+
+
+def bundled_tokenizer() -> Any:
+    """The tokenizer of the bundled model, without its weights."""
+    from transformers import AutoTokenizer
+
+    package, file = BUNDLED_GGUF["smollm2-135m-instruct"]
+    return AutoTokenizer.from_pretrained(_package_folder(package), gguf_file=file)
 
 
 def _unpack(source: Path, target: Path) -> None:

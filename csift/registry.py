@@ -151,7 +151,7 @@ def champion_log(db: Database, project: str) -> list[ChampionMove]:
                 project=row.project,
                 version=row.version,
                 kind=row.kind,
-                from_system_id=row.from_system_id,  # type: ignore[arg-type]
+                from_system_id=row.from_system_id,
                 to_system_id=row.to_system_id,
                 decision_id=row.decision_id,
                 at=row.at,
@@ -242,5 +242,5 @@ def _log(
         from_system_id=before,
         to_system_id=to,
         decision_id=decision_id,
-        at=row.at,  # type: ignore[arg-type]
+        at=row.at,
     )

@@ -83,7 +83,7 @@ class ChromaIndex:
             part = missing[start : start + EMBED_BATCH]
             self._collection.add(
                 ids=[chunk.id for chunk in part],
-                embeddings=self.embedder.embed([chunk.text for chunk in part]),  # type: ignore[arg-type]
+                embeddings=self.embedder.embed([chunk.text for chunk in part]),
                 documents=[chunk.text for chunk in part],
                 metadatas=[{"document_id": chunk.document_id} for chunk in part],
             )
@@ -97,7 +97,7 @@ class ChromaIndex:
         """
         if not self._collection.count():
             raise StorageError("the index is empty; ingest a corpus first")
-        found: Any = self._collection.query(query_embeddings=self.embedder.embed(questions), n_results=k)  # type: ignore[arg-type]
+        found: Any = self._collection.query(query_embeddings=self.embedder.embed(questions), n_results=k)
         rows = zip(found["ids"], found["metadatas"], found["documents"], found["distances"], strict=True)
         return [
             sorted(

@@ -50,7 +50,9 @@ class LocalStore:
         Raises:
             StorageError: no room or no permission; nothing that looks whole is left behind.
         """
-        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST}
+        with suppress(OSError):  # an artifact that is written anew is not whole meanwhile
+            (self.root / key / MANIFEST).unlink()
         for name, content in files.items():
             self.put(f"{key}/{name}", content)
         manifest = {"files": {name: sha256(content) for name, content in files.items()}, **facts}

@@ -48,9 +48,10 @@ class SynthesisResult(Record):
 
 @dataclass(frozen=True)
 class Passage:
-    """A sentence with its titles, and a span of it that is to be asked for."""
+    """A sentence with its titles, and a span of it that is to be asked for; `subject` is the uppermost title, or empty."""
 
     chunk: Chunk
+    subject: str
     text: str
     answer: str
 
@@ -85,12 +86,13 @@ def passages(chunks: Sequence[Chunk], count: int, seed: int) -> list[Passage]:
 
 def _spans(chunk: Chunk, draw: random.Random) -> list[Passage]:
     header, separator, body = chunk.text.partition(": ")
+    subject = header.partition(" > ")[0] if separator else ""
     found = {}
     for sentence in SENTENCE.split(body if separator else chunk.text):
         for match in SPAN.finditer(sentence):
             span = match.group().strip(" ,.")
             if span and span.lower() not in header.lower():
-                found[span] = Passage(chunk, f"{header}: {sentence}" if separator else sentence, span)
+                found[span] = Passage(chunk, subject, f"{header}: {sentence}" if separator else sentence, span)
     pool = list(found.values())
     draw.shuffle(pool)
     return pool
@@ -137,7 +139,7 @@ def synthesise(
     def write(passage: Passage) -> tuple[str, str]:
         draw = random.Random(f"{seed} {passage.text} {passage.answer}")
         demos = [dspy.Example(**demo) for demo in draw.sample(pool, min(shots, len(pool)))]
-        question = ask(passage=passage.text, answer=passage.answer, demos=demos).question.splitlines()[0].strip()
+        question = ask(passage=passage.text, answer=passage.answer, demos=demos).question.partition("\n")[0].strip()
         if reason := _unfit(question, passage):
             return question, reason
         answer = read(excerpts=passage.chunk.text, question=question).answer
@@ -176,8 +178,7 @@ def _unfit(question: str, passage: Passage) -> str:
         return "gives the answer away"
     if passage.answer.lower() not in passage.chunk.text.lower():
         return "not grounded: the answer is not in the chunk"
-    title = passage.text.partition(" > ")[0].split()
-    if title and title[0].lower() not in question.lower():
+    if passage.subject and passage.subject.split()[0].lower() not in question.lower():
         return "vague: does not name what it asks about"
     return ""
 

@@ -261,7 +261,7 @@ def _with_digits(text: str) -> str:
     sub(r"\bminus (?=\d|" + word + ")", "-")
     # "one" is a number before a unit or alone; elsewhere it stands for a thing
     if len(text.split()) > 2:
-        sub(rf"\bone\b(?![ -](?:{_UNIT})(?!\w))", "\0")
+        sub(rf"\bone\b(?![ -](?:{_UNIT}|and 0\.5)(?!\w))", "\0")
     text = re.sub(
         rf"\b({'|'.join(_TENS)})[ -]({'|'.join(_ONES)})\b",
         lambda match: str(sum(_NUMBER_WORDS[part.lower()] for part in match.groups())),

@@ -87,9 +87,7 @@ def up(
             _wait(lambda: _polls(url, worker, started), children[-1], patience)
             say(_welcome(config, url, names, children))
             ended = _first_to_end(children)
-            raise CsiftError(
-                f"the Prefect {ended.name} ended, so all was stopped; see the end of {ended.log}, then run again"
-            )
+            raise CsiftError(f"the Prefect {ended.name} ended, so all was stopped; see the end of {ended.log}, then run again")
     except KeyboardInterrupt:
         say("Stopped.")
 
@@ -145,9 +143,7 @@ def _prefect_deploy(spec: dict[str, Any], api_url: str) -> None:
         filled = Path(folder) / PREFECT_YAML.name
         filled.write_text(json.dumps(spec))  # JSON is YAML
         command = [*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", str(filled)]
-        done = subprocess.run(
-            command, cwd=folder, env=environment(api_url), stdout=output, stderr=subprocess.STDOUT, check=False
-        )
+        done = subprocess.run(command, cwd=folder, env=environment(api_url), stdout=output, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         raise CsiftError(f"Prefect refused {PREFECT_YAML}; {log} says why: correct the file and run again")
 
@@ -178,9 +174,7 @@ def _wait(ready: Callable[[], bool], child: Child, patience: float) -> None:
         if child.process.poll() is not None:
             raise CsiftError(f"the Prefect {child.name} did not start; the reason is at the end of {child.log}")
         if time.monotonic() > deadline:
-            raise CsiftError(
-                f"the Prefect {child.name} was not ready within {patience:g} s; see {child.log}, then run again"
-            )
+            raise CsiftError(f"the Prefect {child.name} was not ready within {patience:g} s; see {child.log}, then run again")
         time.sleep(0.1)
 
 

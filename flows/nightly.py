@@ -20,8 +20,13 @@ from tasks.training import train
 
 
 @flow(name="nightly", persist_result=True, result_storage=RESULT_STORAGE, result_serializer="json")
-def nightly(config: LoopConfig, trigger: Literal["schedule", "manual", "backfill"] = "manual") -> Cycle | State:
+def nightly(config: LoopConfig, trigger: Literal["schedule", "manual"] = "manual") -> Cycle | State:
     """One turn of the loop. Ends as Skipped when another cycle of the project goes on."""
+    return one_cycle(config, trigger)
+
+
+def one_cycle(config: LoopConfig, trigger: str) -> Cycle | State:
+    """A turn of the loop under the project's lease."""
     try:
         with cycle(config, trigger) as run:
             return turn(run, config)

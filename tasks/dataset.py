@@ -40,7 +40,7 @@ def build_dataset(
 ) -> DatasetVersion:
     """Human and synthetic examples, without duplicates and without leaks of eval and golden questions."""
     with cycles.stage(database(), cycle_id, "dataset") as made:
-        protected = [label.question for split in ("eval", "golden") for label in labels.of_split(split)]  # type: ignore[arg-type]
+        protected = [label.question for split in ("eval", "golden") for label in labels.of_split(split)]
         candidates = [*dataset.from_labels(labels.of_split("train")), *synthetic.examples]
         kept, rejected = dataset.clean(candidates, protected, embedder(), config.dataset)
         rows = dataset.with_contexts(kept, index(config.project), chunks(labels.snapshot_id), config.retrieval.k)

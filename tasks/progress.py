@@ -39,7 +39,8 @@ def reporter(stage: str) -> Progress:
     """
     artifact = _Artifact(stage) if TaskRunContext.get() else None
 
-    def report(stage: str, done: int, total: int, note: str = "") -> None:
+    def report(_: str, done: int, total: int, note: str = "") -> None:
+        # The loop's own name of the stage: champion and challenger are evaluated by one function.
         _shown[-1](stage, done, total, note)
         if artifact:
             artifact.show(stage, done, total, note)

@@ -30,9 +30,7 @@ class TrigramEmbedder:
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         for row, text in enumerate(texts):
             for start in range(len(text) + 1):
-                vectors[
-                    row, sum(ord(char) * 31**place for place, char in enumerate(f" {text} "[start : start + 3])) % 512
-                ] += 1
+                vectors[row, sum(ord(char) * 31**place for place, char in enumerate(f" {text} "[start : start + 3])) % 512] += 1
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
@@ -69,7 +67,8 @@ CASES = [  # question, gold, answer, correct?
     (HEAVY, "29 kg", "29", True),
     (HEAVY, "29 kg", "31 kg", False),
     (HEAVY, "29 kg", "29 m", False),
-    (HEAVY, "29 kg", "The Kestrel 29 comes in a box.", False),
+    (HEAVY, "29 kg", "It is the Kestrel 29.", False),
+    (HEAVY, "29 kg", "It is not 29 kg.", False),
     (HEAVY, "29 kg", "29 kg or 31 kg", False),
     (HEAVY, "29 kg", "not 29 kg but 31 kg", False),
     (HEAVY, "29 kg", "It could be 12 kg, 18 kg, 25 kg, 29 kg or 34 kg, depending on what you bought.", False),
@@ -78,9 +77,16 @@ CASES = [  # question, gold, answer, correct?
     (FINGERS, "about 20 minutes", "Leave it alone for twenty minutes.", True),
     (FINGERS, "about 20 minutes", "Wait for at least 20 to 30 minutes before you reach for the cylinder head.", False),
     (FINGERS, "about 20 minutes", "20 seconds", False),
+    ("How long is its cable?", "6 m", "The hose is 2.5 m long, and the cable that goes to the wall measures 6 m.", False),
+    ("How many floors does the Lindal climb?", "about 30 floors", "One charge climbs about 30 floors.", True),
+    ("How many layouts can the Thistle store?", "four floors", "four hours", False),
+    ("How many hours should it sit on the dock?", "four hours", "four floors", False),
+    ("At what age must the belt be binned?", "six years", "6, 10 and 14", False),
+    ("What hangs on the wall?", "two hooks and two rods", "two hooks and rods", False),
     ("How fast can the Caddis go?", "180 km/h", "up to 180 km/h", True),
     ("How long does an Ostrava filled from the cold tap take?", "two and a half hours", "2 hours and 30 minutes", True),
     ("How long does an Ostrava filled from the cold tap take?", "two and a half hours", "two hours", False),
+    ("How long does it take?", "two and a half hours", "Its weekly clock gives it two and a half hours.", True),
     ("How long must our Marlow rest now?", "a full day", "Let it stand for 24 hours.", True),
     ("How often do I oil it?", "once a year", "every 12 months", True),
     ("How often do I oil it?", "once a year", "annually", True),
@@ -92,6 +98,7 @@ CASES = [  # question, gold, answer, correct?
     ("My daughter wants to help with the Quillon; what age must she be?", "16", "She must be 16 years old.", True),
     ("How many red blinks on the Quillon point to a worn gearbox?", "four", "4", True),
     ("How many red blinks on the Quillon point to a worn gearbox?", "four", "three", False),
+    ("How many red blinks point to a worn gearbox?", "four", "The Quillon 2 blinks four times.", True),
     ("What daily number of coffees is the Tamsin built for?", "60 cups", "60 coffees", True),
     (HOSES, "25, 32 and 38 mm", "You can use 38 mm, 32 mm or 25 mm hoses.", True),
     (HOSES, "25, 32 and 38 mm", "25 and 32 mm", False),
@@ -301,6 +308,7 @@ def test_plain_denials_are_no_refusals(text: str) -> None:
     [
         ("half an hour", "30 minutes"),
         ("an hour and a half", "90 min"),
+        ("one and a half hours", "90 min"),
         ("every other week", "once a fortnight"),
         ("five to six weeks", "5-6 weeks"),
         ("1,200 g", "1.2 kg"),
@@ -346,9 +354,7 @@ def test_agrees_with_recorded_judgements_better_than_token_f1() -> None:
     folder = os.environ.get("CSIFT_BENCH_DATA")
     if not folder:
         pytest.skip("CSIFT_BENCH_DATA is not set")
-    rows = [
-        json.loads(line) for line in (Path(folder) / "aws" / "judged.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    rows = [json.loads(line) for line in (Path(folder) / "aws" / "judged.jsonl").read_text(encoding="utf-8").splitlines()]
     items = [item(row["question"], row["ground_truth"], row["predicted_answer"]) for row in rows]
     values = [score.value for score in ReferenceJudge(TrigramEmbedder()).judge(items) if isinstance(score, Score)]
     recorded = [row["judge_score"] for row in rows]

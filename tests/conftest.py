@@ -1,0 +1,89 @@
+"""What all tests share: a throw-away data folder with an embedded Postgres, a tiny random model, an embedder that counts."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+_DATA = tempfile.TemporaryDirectory(prefix="csift-tests-", ignore_cleanup_errors=True)
+os.environ["CSIFT_DATA_DIR"] = _DATA.name
+os.environ.pop("CSIFT_DATABASE_URL", None)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from csift.db import Database, database  # noqa: E402
+from csift.hashing import sha256  # noqa: E402
+from csift.models import BaseModel  # noqa: E402
+from csift.settings import settings  # noqa: E402
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="session")
+def db() -> Iterator[Database]:
+    """The migrated database of this test session; tests take a project of their own in it."""
+    settings.cache_clear()
+    database.cache_clear()
+    yield database()
+    database().close()
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest) -> str:
+    """A project name of the test's own."""
+    return "t-" + sha256(request.node.nodeid)[:12]
+
+
+class WordEmbedder:
+    """A bag of hashed words: similar texts are similar, nothing is loaded. Counts the texts it embeds."""
+
+    id = "words"
+    dim = 256
+
+    def __init__(self) -> None:
+        self.embedded: list[str] = []
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        self.embedded += texts
+        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        for row, text in zip(vectors, texts, strict=True):
+            for word in text.lower().split():
+                row[int(sha256(word.strip(".,:;?!"))[:8], 16) % self.dim] += 1
+            row /= np.linalg.norm(row) or 1
+        return vectors
+
+
+@pytest.fixture
+def words() -> WordEmbedder:
+    """A fresh counting embedder."""
+    return WordEmbedder()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """A random two-layer Llama with SmolLM2's tokenizer: the real code paths in milliseconds."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from csift.models import bundled_tokenizer, quiet_libraries, resolve
+
+    quiet_libraries()
+    folder = tmp_path_factory.mktemp("tiny-model")
+    tokenizer = bundled_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return resolve(str(folder), settings().root)

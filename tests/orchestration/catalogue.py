@@ -1,0 +1,52 @@
+"""A small corpus with labels and traffic, written into a folder, and the configuration of a loop over it that takes seconds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from csift.config import LoopConfig
+
+NAMES = ("Alder", "Birch", "Cedar", "Damson", "Elder", "Fir")
+
+
+def write_catalogue(folder: Path, names: tuple[str, ...] = NAMES) -> None:
+    """Six one-paragraph products, two questions about each: half of the products for training, half for evaluation."""
+    (folder / "docs").mkdir(parents=True)
+    labels = []
+    for i, name in enumerate(names):
+        text = f"# {name} pump\n\nThe {name} pump weighs {i + 3} kg. It lifts water {10 * (i + 1)} m and needs oil every {i + 2} weeks.\n"
+        (folder / "docs" / f"{name.lower()}.md").write_text(text)
+        split = "train" if i % 2 == 0 else "eval"
+        for n, (question, answer) in enumerate(
+            ((f"How heavy is the {name} pump?", f"{i + 3} kg"), (f"How high does the {name} lift water?", f"{10 * (i + 1)} m"))
+        ):
+            labels.append(
+                {"id": f"{name}-{n}", "question": question, "answer": answer, "document": f"{name.lower()}.md", "split": split}
+            )
+    (folder / "labels.jsonl").write_text("".join(json.dumps(label) + "\n" for label in labels))
+    traffic = [{"session": f"s{i}", "question": f"Question {i} about the {names[i % len(names)]} pump"} for i in range(24)]
+    (folder / "traffic.jsonl").write_text("".join(json.dumps(row) + "\n" for row in traffic))
+
+
+def configure(folder: Path, project: str, model: Path, **training: Any) -> LoopConfig:
+    """The loop over that folder with a given model as base and teacher."""
+    return LoopConfig.model_validate(
+        {
+            "project": project,
+            "corpus": {"path": folder / "docs", "questions": [folder / "labels.jsonl"]},
+            "teacher": {"model": str(model)},
+            "synthesis": {"candidates": 6, "demonstrations": 1},
+            "training": {"base_model": str(model), "max_steps": 3, "batch_size": 2, "checkpoint_every": 1, **training},
+            "gate": {"min_items": 4, "resamples": 1000},
+            "drift": {"reference": folder / "traffic.jsonl", "current": folder / "traffic.jsonl", "permutations": 99},
+        }
+    )
+
+
+def toml_of(config: LoopConfig) -> str:
+    """The configuration as a project's TOML."""
+    lines = [f'project = "{config.project}"']
+    for section, values in config.model_dump(mode="json").items():
+        if isinstance(values, dict):
+            lines += [f"\n[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
+    return "\n".join(lines) + "\n"

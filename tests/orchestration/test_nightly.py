@@ -1,0 +1,178 @@
+"""The loop as a flow: a real Prefect server, real Postgres, a real (tiny, random) model."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from catalogue import configure, write_catalogue
+from prefect.client.orchestration import get_client
+
+from csift import cycles, registry
+from csift.config import LoopConfig
+from csift.db import Database
+from csift.db.learning import AdapterRow, CallRow
+from csift.exceptions import LabelError
+from csift.leases import hold
+from csift.models import BaseModel
+from csift.overview import read_status
+from csift.promotion import replay
+from csift.reports.status import status_json
+from csift.schemas import Cycle, CycleState, PromotionDecision
+from flows.backfill import backfill
+from flows.nightly import nightly
+from tasks.progress import show_in
+
+STAGES = [
+    "drift",
+    "ingest",
+    "labels",
+    "eval set",
+    "synthesise",
+    "dataset",
+    "train",
+    "judge champion",
+    "judge challenger",
+    "decide",
+    "report",
+]
+
+
+@pytest.fixture
+def config(tmp_path: Path, project: str, tiny_model: BaseModel) -> LoopConfig:
+    write_catalogue(tmp_path)
+    return configure(tmp_path, project, tiny_model.path)
+
+
+def run(config: LoopConfig) -> Cycle:
+    return nightly(config, return_state=True).result()
+
+
+def test_a_cycle_runs_every_stage_and_leaves_its_evidence(db: Database, config: LoopConfig) -> None:
+    cycle = run(config)
+
+    assert cycle.state is CycleState.COMPLETED
+    assert [stage.stage for stage in cycle.stages] == STAGES
+    assert {stage.state for stage in cycle.stages} == {"completed"}
+    decision = registry.load(db, PromotionDecision, cycle.decision_id or "")
+    assert replay(decision) == decision
+    challenger = next(s.record_id for s in cycle.stages if s.stage == "train")
+    assert [point.step for point in registry.load_losses(db, challenger or "")] == [1, 2, 3]
+    page = Path(cycle.report_uri or "").read_text()
+    assert decision.id in page and "How heavy is the Birch pump?" in page
+    assert cycle.cost.calls > 0 and cycle.cost.tokens_in > 0
+
+
+def test_status_tells_decision_bounds_and_drift_of_the_last_cycle(db: Database, config: LoopConfig) -> None:
+    cycle = run(config)
+    told = json.loads(json.dumps(status_json(read_status(db, config.project))))
+
+    assert told["decision"] == "HOLD"
+    assert told["low"] <= 0 <= told["high"]
+    assert told["drift"] == "no drift"
+    assert told["champion"]["adapter_id"] is None
+    assert set(told["lineage"]["documents"]) == {f"{n}.md" for n in ("alder", "birch", "cedar", "damson", "elder", "fir")}
+    assert told["cycles"][0]["id"] == cycle.id
+
+
+def test_a_second_run_with_nothing_new_stops_and_retrains_nothing(db: Database, config: LoopConfig) -> None:
+    run(config)
+    before = _count(db, CallRow), _count(db, AdapterRow)
+
+    again = run(config)
+
+    assert again.state is CycleState.NOTHING_NEW
+    assert "nothing new" in again.reason
+    assert (_count(db, CallRow), _count(db, AdapterRow)) == before
+    assert status_json(read_status(db, config.project))["decision"] == "HOLD"  # what was decided still stands
+
+
+def test_a_changed_label_starts_training_again(db: Database, config: LoopConfig) -> None:
+    run(config)
+    labels = config.corpus.questions[0]
+    labels.write_text(labels.read_text().replace("How heavy is the Alder pump?", "What does the Alder pump weigh?"))
+
+    assert run(config).state is CycleState.COMPLETED
+
+
+def test_a_changed_document_retires_its_eval_questions(db: Database, config: LoopConfig) -> None:
+    run(config)
+    birch = config.corpus.path / "birch.md"
+    birch.write_text(birch.read_text().replace("4 kg", "5 kg"))
+
+    cycle = run(config)
+
+    page = Path(cycle.report_uri or "").read_text()
+    assert "Birch-0" in page and "changed" in page
+    decision = registry.load(db, PromotionDecision, cycle.decision_id or "")
+    assert {item.item_id for item in decision.evidence.items} == {"Damson-0", "Damson-1", "Fir-0", "Fir-1"}
+    guarded = [item for item in decision.evidence.items if any("guarded" in name for name in item.slices)]
+    assert len(guarded) == 4
+
+
+def test_a_second_cycle_at_once_is_skipped_and_names_the_holder(db: Database, config: LoopConfig) -> None:
+    with hold(db, f"cycle of {config.project}"):
+        state = nightly(config, return_state=True)
+        backfilled = backfill(config, return_state=True)
+
+    for ended in (state, backfilled):
+        assert ended.name == "Skipped"
+        assert ended.result().state is CycleState.SKIPPED
+        assert "pid" in ended.result().reason
+
+
+@pytest.mark.parametrize("stage", ["ingest", "synthesise", "train", "judge champion", "judge challenger"])
+def test_ctrl_c_in_a_stage_then_the_next_run_continues(db: Database, config: LoopConfig, tmp_path: Path, stage: str) -> None:
+    undisturbed = run(config.model_copy(update={"project": f"{config.project}-whole"}))
+
+    with show_in(_interrupt(stage)), pytest.raises(KeyboardInterrupt):
+        nightly(config)
+    cut = cycles.recent(db, config.project, 1)[0]
+    assert cut.state is CycleState.INTERRUPTED
+    assert cut.stages[-1].state == "interrupted"
+    again = run(config)
+
+    assert again.state is CycleState.COMPLETED
+    assert cut.cost.calls + again.cost.calls <= undisturbed.cost.calls + undisturbed.cost.reused_calls
+    one, other = (registry.load(db, PromotionDecision, c.decision_id or "") for c in (again, undisturbed))
+    assert (one.difference, one.champion_accuracy, one.wins, one.losses) == (
+        other.difference,
+        other.champion_accuracy,
+        other.wins,
+        other.losses,
+    )
+
+
+def test_bad_input_fails_the_cycle_and_changes_nothing(db: Database, config: LoopConfig) -> None:
+    labels = config.corpus.questions[0]
+    labels.write_text(labels.read_text() + '{"id": "x", "question": "Where?", "answer": "here", "document": "none.md"}\n')
+
+    with pytest.raises(LabelError, match=r"none\.md"):
+        nightly(config)
+
+    cycle = cycles.recent(db, config.project, 1)[0]
+    assert cycle.state is CycleState.FAILED
+    assert "none.md" in cycle.reason
+    assert registry.champion(db, config.project) is None
+
+
+def test_the_ui_gets_decision_table_report_link_and_progress(db: Database, config: LoopConfig) -> None:
+    run(config)
+    with get_client(sync_client=True) as client:
+        keys = {artifact.key for artifact in client.read_artifacts(limit=200)}
+
+    assert {"decision", "run-report", "drift", "progress-train", "progress-synthesise"} <= keys
+
+
+def _interrupt(at: str) -> Callable[..., None]:
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == at:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def _count(db: Database, table: type) -> int:
+    with db.session() as session:
+        return session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
