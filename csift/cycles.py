@@ -108,8 +108,7 @@ def load(db: Database, id_: str) -> Cycle:
             raise GateError(f"there is no cycle {id_}; see `csift status`")
         rows = session.scalars(sa.select(StageRow).where(StageRow.cycle_id == id_).order_by(StageRow.started_at)).all()
     stages = tuple(
-        StageRun(stage=entry.stage, state=entry.state, seconds=entry.seconds, record_id=entry.record_id)
-        for entry in rows
+        StageRun(stage=entry.stage, state=entry.state, seconds=entry.seconds, record_id=entry.record_id) for entry in rows
     )
     return Cycle(
         id=row.id,

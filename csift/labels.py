@@ -8,7 +8,6 @@ eval one.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from csift.config import CorpusConfig
+from csift.corpus import NO_TEXT
 from csift.db.connection import Database
 from csift.db.corpus import DocumentRow, LabelRow
 from csift.exceptions import CorpusError, LabelError
@@ -26,7 +26,6 @@ from csift.schemas import CorpusSnapshot, Label, LabelSet, RetiredLabel, Split, 
 
 SPLITS: tuple[Split, ...] = ("train", "eval", "golden")
 STYLES: tuple[Style, ...] = ("factoid", "yes_no", "list", "unanswerable")
-NO_TEXT = re.compile("[\x00\ud800-\udfff]")  # what JSON can spell and Postgres cannot hold
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,9 @@ def map_batched(
         except AdapterParseError as error:
             return Failure(kind="unparsable", message=str(error).splitlines()[0])
         except LMError as error:
-            raise error.__cause__ if isinstance(error.__cause__, CsiftError) else error
+            if isinstance(error.__cause__, CsiftError):
+                raise error.__cause__ from None
+            raise
         finally:
             engine.leave()
 

@@ -119,7 +119,8 @@ def environment(api_url: str) -> dict[str, str]:
         "CSIFT_DATA_DIR": str(settings().root),
         "PREFECT_HOME": str(settings().root / "prefect"),
         "PREFECT_API_URL": api_url,
-        "PREFECT_LOGGING_LEVEL": "INFO",  # the UI shows what runs log, however little the command prints
+        "PREFECT_LOGGING_LEVEL": "INFO",  # the UI shows what runs log, however little this command prints
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "ERROR",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }

@@ -240,9 +240,7 @@ class ProgressBars:
         self._draw.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._draw.stop()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
@@ -325,9 +323,7 @@ class _Bars:
 
     def __init__(self, console: Console, now: Callable[[], float]) -> None:
         self._progress = Progress(
-            TextColumn(
-                "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=14)
-            ),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=14)),
             BarColumn(bar_width=18),
             MofNCompleteColumn(table_column=Column(no_wrap=True, justify="right")),
             _Elapsed(table_column=Column(no_wrap=True, justify="right")),
@@ -354,6 +350,4 @@ class _Bars:
         if stage.task is None:
             stage.task = self._progress.add_task(stage.name, total=stage.total, note=stage.note)
         # A stage without parts is a full bar.
-        self._progress.update(
-            stage.task, completed=stage.done or (stage.total == 0), total=stage.total or 1, note=stage.note
-        )
+        self._progress.update(stage.task, completed=stage.done or (stage.total == 0), total=stage.total or 1, note=stage.note)

@@ -166,9 +166,7 @@ def loss_plot(losses: Sequence[LossPoint], name: str, width: int) -> str:
     means = running_mean(values, len(values) // 20)
 
     def draw(axes: "Axes") -> None:
-        axes.plot(
-            steps, values, color=_ROLES["accent"], alpha=0.4, linewidth=1.2, marker="o" if len(steps) == 1 else None
-        )
+        axes.plot(steps, values, color=_ROLES["accent"], alpha=0.4, linewidth=1.2, marker="o" if len(steps) == 1 else None)
         axes.plot(steps, means, color=_ROLES["accent"], linewidth=2.5, solid_capstyle="round")
         axes.plot(steps[-1:], means[-1:], marker="o", markersize=7, color=_ROLES["accent"])
         axes.annotate(

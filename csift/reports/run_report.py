@@ -167,9 +167,7 @@ def _pictures(run: RunReport) -> dict[str, Markup | None]:
     synthesis = run.dataset.synthesis
     return {
         "difference_plot": _both(lambda name, width: plots.difference_plot(run.decision, name, width), "difference"),
-        "loss_plot": _both(lambda name, width: plots.loss_plot(run.losses, name, width), "loss")
-        if run.losses
-        else None,
+        "loss_plot": _both(lambda name, width: plots.loss_plot(run.losses, name, width), "loss") if run.losses else None,
         "yield_plot": _both(lambda name, width: plots.yield_plot(synthesis, name, width), "yield")
         if synthesis.candidates
         else None,

@@ -38,9 +38,7 @@ def comparison_table(decision: PromotionDecision, champion: EvalReport, challeng
         row("Tokens", *(f"{report.tokens:,}" for report in reports)),
         row("Cost", *(money(report.cost_usd) for report in reports)),
     )
-    return Table(
-        "Champion and challenger", ("Measure", "Champion", "Challenger"), rows, frozenset({"Champion", "Challenger"})
-    )
+    return Table("Champion and challenger", ("Measure", "Champion", "Challenger"), rows, frozenset({"Champion", "Challenger"}))
 
 
 def slices_table(decision: PromotionDecision) -> Table:

@@ -95,10 +95,6 @@ def numbers_sentence(decision: PromotionDecision) -> str:
 
 def drift_sentence(drift: DriftReport) -> str:
     """The drift verdict with the numbers it rests on."""
-    found = (
-        "The current questions differ from the reference"
-        if drift.drifted
-        else "No difference from the reference was found"
-    )
+    found = "The current questions differ from the reference" if drift.drifted else "No difference from the reference was found"
     sign = "<" if drift.p_value < drift.alpha else ">="
     return f"{found}: p = {drift.p_value:.3g} {sign} {drift.alpha:g} over {count(drift.units, 'independent unit')}."

@@ -109,7 +109,8 @@ def _fit(
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, PrinterCallback
-    from trl import SFTTrainer
+
+    from csift.training.answer_loss import AnswerLossTrainer
 
     quiet_libraries()
     use_threads(threads)
@@ -118,7 +119,7 @@ def _fit(
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype=getattr(torch, best_dtype()))
     data = [{"prompt": list(row.prompt), "completion": [{"role": "assistant", "content": row.completion}]} for row in rows]
     torch.manual_seed(config.seed)  # the LoRA matrices are drawn when the trainer is made
-    trainer = SFTTrainer(
+    trainer = AnswerLossTrainer(
         model=model,
         args=_arguments(config, work),
         train_dataset=Dataset.from_list(data),

@@ -44,8 +44,8 @@ def command(parent: typer.Typer, name: str) -> Callable[[Callable[..., int | Non
                     raise
                 print(f"csift: {' '.join(str(error).split())}", file=sys.stderr)
                 code = 1
-            except KeyboardInterrupt:
-                if debug:
+            except BaseException as error:
+                if debug or not _interrupted(error):
                     raise
                 print("csift: stopped; run the same command again and it continues", file=sys.stderr)
                 code = INTERRUPTED
@@ -56,11 +56,21 @@ def command(parent: typer.Typer, name: str) -> Callable[[Callable[..., int | Non
     return register
 
 
+def _interrupted(error: BaseException | None) -> bool:
+    """Ctrl-C reaches Prefect's own server process as well, and what Prefect then fails to tell it hides the KeyboardInterrupt."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _environment(debug: bool) -> None:
     """What Prefect and the model libraries read when they are imported; whatever the user set stays."""
     for name, value in {
         "PREFECT_HOME": str(settings().root / "prefect-cli"),
         "PREFECT_LOGGING_LEVEL": "INFO" if debug else "CRITICAL",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "INFO" if debug else "CRITICAL",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
         "DO_NOT_TRACK": "1",

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.local import MARK, POOL, PREFECT_YAML
@@ -24,12 +25,6 @@ from tasks.results import RESULT_STORAGE
 pytestmark = pytest.mark.slow
 
 EXAMPLES = PREFECT_YAML.parent / "examples"
-UP = """
-import sys
-from pathlib import Path
-from deployments.local import up
-up(Path(sys.argv[1]), port=int(sys.argv[2]))
-"""
 LAST_CYCLE = """
 from csift.cycles import recent
 from csift.db import database
@@ -92,7 +87,7 @@ def start(folder: Path, port: int) -> subprocess.Popen[str]:
     environment = {**os.environ, "CSIFT_DATA_DIR": str(folder / "data")}
     environment.pop("PREFECT_API_URL", None)
     return subprocess.Popen(
-        [sys.executable, "-c", UP, str(folder / "small.toml"), str(port)],
+        [sys.executable, "-m", "flows.cli", "up", "--config", str(folder / "small.toml"), "--port", str(port)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
@@ -171,6 +166,7 @@ def test_a_run_of_the_deployment_is_a_cycle_in_postgres(served: Served) -> None:
     cycle = last_cycle(served.data)
     assert (cycle["project"], cycle["trigger"], cycle["state"]) == ("small", "manual", "completed")
     assert cycle["decision_id"]
+    assert served.api.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])))
     keys = {artifact.key for artifact in served.api.read_artifacts()}
     assert {"decision", "run-report", "progress-train"} <= keys
 

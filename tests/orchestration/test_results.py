@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -120,6 +121,13 @@ def test_nothing_but_records_is_built_from_what_is_stored(name: str) -> None:
         RECORDS.loads(planted)
 
 
+def test_no_foreign_module_is_even_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "planted.py").write_text("raise SystemExit('planted code ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="no record of this csift"):
+        RECORDS.loads(b'{"record": "planted.Record", "fields": {}}')
+
+
 def test_a_damaged_record_is_refused() -> None:
     planted = {"record": f"{CorpusSnapshot.__module__}.CorpusSnapshot", "fields": {"id": "corpus-1"}}
     with pytest.raises(ValueError, match="documents"):
@@ -129,7 +137,7 @@ def test_a_damaged_record_is_refused() -> None:
 def test_processes_that_meet_a_new_server_at_once_share_one_block() -> None:
     with get_client(sync_client=True) as client:
         client.delete_block_type(result_storage()._block_type_id)
-    contexts = [copy_context() for _ in range(4)]
-    with ThreadPoolExecutor(4) as pool:
+    contexts = [copy_context() for _ in range(12)]
+    with ThreadPoolExecutor(12) as pool:
         blocks = list(pool.map(lambda context: context.run(result_storage), contexts))
     assert len({block._block_document_id for block in blocks}) == 1

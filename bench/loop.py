@@ -1,0 +1,236 @@
+"""How long the loop takes, how long a run with nothing new takes, and what Prefect adds to the bare calls.
+
+    python bench/loop.py [--quick] [--seed N]
+
+The loop is `csift run nightly` on the bundled catalogue in a temporary data folder, as a user starts it. Prefect's share is measured
+on a loop of two training steps with a tiny random model, where it is not drowned: the flow against the same csift functions called
+one after another, in this process, interleaved, each time on a project of its own; the ledger is emptied in between, so that both
+sides make every call. --quick takes the tiny model everywhere, and its figures mean nothing.
+"""
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ |= {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+logging.disable(logging.WARNING)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tiny random model; within a minute")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="csift-bench-", ignore_cleanup_errors=True) as folder:
+        os.environ["CSIFT_DATA_DIR"] = folder
+        os.environ["PREFECT_HOME"] = f"{folder}/prefect"
+        tiny = _tiny_model(Path(folder), args.seed)
+        toml = _toml(Path(folder), tiny if args.quick else None, args.seed)
+        loop_seconds = _command(toml)
+        noop_seconds = _command(toml)
+        flows, bare = _sides(tiny, args.repeats if not args.quick else 2, args.seed)
+    print(f"with Prefect {sorted(round(s, 2) for s in flows)} s, bare {sorted(round(s, 2) for s in bare)} s")
+    if args.quick:
+        print("--quick: a tiny random model, the figures mean nothing")
+    share = (median(flows) - median(bare)) / loop_seconds
+    print(
+        json.dumps(
+            {
+                "loop_seconds": round(loop_seconds, 1),
+                "noop_seconds": round(noop_seconds, 1),
+                "overhead_share": round(share, 4),
+                "prefect_seconds": round(median(flows), 2),
+                "bare_seconds": round(median(bare), 2),
+            }
+        )
+    )
+
+
+def _command(toml: Path) -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "flows.cli", "run", "nightly", "--config", str(toml)], check=True, cwd=ROOT)
+    return time.perf_counter() - began
+
+
+def _toml(folder: Path, model: Path | None, seed: int) -> Path:
+    text = (ROOT / "examples" / "catalogue.toml").read_text()
+    for name in ("catalogue-1", "questions-1.jsonl", "traffic-1.jsonl"):
+        text = text.replace(f'"{name}"', json.dumps(str(ROOT / "examples" / name)))
+    base = f"base_model = {json.dumps(str(model))}\nmax_steps = 2\n" if model else ""
+    teacher = f"[teacher]\nmodel = {json.dumps(str(model))}\n" if model else ""
+    path = folder / "bench.toml"
+    path.write_text(f"{text}\n{teacher}[synthesis]\nseed = {seed}\n[training]\nseed = {seed}\n{base}")
+    return path
+
+
+def _tiny_model(folder: Path, seed: int) -> Path:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from csift.models import bundled_tokenizer
+
+    tokenizer = bundled_tokenizer()
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder / "tiny")
+    tokenizer.save_pretrained(folder / "tiny")
+    return folder / "tiny"
+
+
+def _sides(model: Path, repeats: int, seed: int) -> tuple[list[float], list[float]]:
+    """Seconds of each repeat through the flow and by bare calls; a first pair warms up and is dropped."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    from csift.config import load_config
+    from flows.nightly import nightly
+    from tasks.results import result_storage
+
+    example = load_config(ROOT / "examples" / "catalogue.toml")
+    training = example.training.model_copy(update={"base_model": str(model), "max_steps": 2, "seed": seed})
+    teacher = example.teacher.model_copy(update={"model": str(model)})
+    config = example.model_copy(update={"training": training, "teacher": teacher})
+    sides = {"flow": lambda c: nightly(c), "bare": _bare}
+    seconds: dict[str, list[float]] = {"flow": [], "bare": []}
+    with prefect_test_harness(server_startup_timeout=60):
+        result_storage()
+        for repeat in range(repeats + 1):
+            for name, side in sides.items():
+                _forget_calls()
+                began = time.perf_counter()
+                side(config.model_copy(update={"project": f"{name}-{repeat}"}))
+                seconds[name].append(time.perf_counter() - began)
+    return seconds["flow"][1:], seconds["bare"][1:]
+
+
+def _forget_calls() -> None:
+    import sqlalchemy as sa
+
+    from csift.db import database
+    from csift.db.learning import CallRow
+
+    with database().session() as session:
+        session.execute(sa.delete(CallRow))
+
+
+def _bare(config) -> None:
+    """The stages of flows/nightly.py by csift's functions alone."""
+    from csift import corpus, dataset, drift, evalsets, evaluation, labels, promotion, rag, registry, synthesis
+    from csift.db import database
+    from csift.leases import hold
+    from csift.prompts import answer_prompt
+    from csift.reports.run_report import RunReport, render_run_report
+    from csift.schemas import Chunking, GatePolicy, GenerationParams, SynthesisReport, System
+    from csift.settings import settings
+    from csift.training import TrainingRow, train_sft
+    from tasks import collaborators as use
+
+    db, project, root = database(), config.project, settings().root
+    with hold(db, f"cycle of {project}"):
+        from csift import cycles
+        from csift.db.base import now
+
+        cycle_id = cycles.begin(db, project, "manual", now())
+        windows = drift.read_window(config.drift.reference), drift.read_window(config.drift.current)
+        known = registry.find(db, drift.DriftReport, drift.drift_id(*windows, use.embedder(), config.drift))
+        drifted = known or drift.check_drift(*windows, use.embedder(), config.drift, use.store())
+        registry.save_drift(db, project, drifted)
+        chunking = Chunking(size=config.corpus.chunk_size, overlap=config.corpus.chunk_overlap)
+        snapshot = corpus.ingest(db, use.index(project), project, config.corpus.path, chunking)
+        labelled = labels.register(db, project, config.corpus, snapshot)
+        evalset = evalsets.freeze(db, project, labelled, config.gate.min_items)
+        chunks = corpus.load_chunks(db, snapshot)
+        with db.session() as session:
+            splits = labels.document_splits(session, project)
+        base = use.base_model(config.training.base_model)
+        made = synthesis.synthesise(
+            use.gathering(base, cycle_id, "teacher"),
+            base.name,
+            [chunk for chunk in chunks if splits[chunk.document_id] == "train"],
+            labelled.of_split("train"),
+            config.synthesis.candidates,
+            config.synthesis.demonstrations,
+            config.synthesis.seed,
+        )
+        protected = [label.question for split in ("eval", "golden") for label in labelled.of_split(split)]
+        candidates = [*dataset.from_labels(labelled.of_split("train")), *made.examples]
+        kept, rejected = dataset.clean(candidates, protected, use.embedder(), config.dataset)
+        rows = dataset.with_contexts(kept, use.index(project), chunks, config.retrieval.k)
+        yielded = SynthesisReport(candidates=made.candidates, accepted=len(made.examples), rejected={}, samples=())
+        version = dataset.save(
+            db, rows, snapshot_id=snapshot.id, evalset_id=evalset.id, recipe={}, synthesis=yielded, rejected=rejected
+        )
+        texts = {chunk.id: chunk.text for chunk in chunks}
+        training_rows = [
+            TrainingRow(answer_prompt(row.question, [texts[id_] for id_ in row.context_chunk_ids]), row.answer)
+            for row in dataset.load_examples(db, version)
+        ]
+        adapter = train_sft(
+            base,
+            training_rows,
+            version.id,
+            config.training,
+            use.store(),
+            root / "training",
+            settings().threads,
+            lambda id_, point: registry.save_loss(db, id_, point),
+        )
+        registry.save_adapter(db, adapter)
+
+        def system(adapter_id: str | None) -> System:
+            return System.of(
+                base_model=base.name,
+                base_revision=base.revision,
+                adapter_id=adapter_id,
+                program="standard",
+                program_hash=rag.standard_program_hash(),
+                snapshot_id=snapshot.id,
+                embedder=use.embedder().id,
+                k=config.retrieval.k,
+                generation=GenerationParams(),
+            )
+
+        reports = []
+        for answering in (registry.bootstrap_champion(db, project, system(None)), system(adapter.id)):
+            registry.save_system(db, answering)
+            engine = use.gathering(base, cycle_id, "rag", answering.adapter_id)
+            program = rag.standard_program(use.index(project), answering.k)
+            reports.append(evaluation.evaluate(db, answering, evalset, program, engine, use.judge(config)))
+        policy = GatePolicy.model_validate(config.gate.model_dump(exclude={"promote"}))
+        decision = registry.save_decision(db, promotion.decide(promotion.pair(*reports, evalset), policy))
+        page = RunReport(
+            project=project,
+            cycle=cycles.load(db, cycle_id),
+            champion=system(None),
+            champion_report=reports[0],
+            challenger=system(adapter.id),
+            challenger_report=reports[1],
+            decision=decision,
+            losses=tuple(registry.load_losses(db, adapter.id)),
+            dataset=version,
+            retired=labelled.retired,
+            drift=drifted,
+            evalset=evalset,
+        )
+        use.store().put(f"reports/{cycle_id}.html", render_run_report(page).encode())
+
+
+if __name__ == "__main__":
+    main()

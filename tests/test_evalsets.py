@@ -1,0 +1,71 @@
+"""Frozen eval sets from one edition of the corpus to the next."""
+
+import pytest
+
+from csift.db import Database
+from csift.evalsets import freeze
+from csift.exceptions import LabelError
+from csift.registry import load
+from csift.schemas import EvalSet, Label, LabelSet, RetiredLabel, Split
+
+
+def label(id_: str, document: str = "a.md", sha: str = "1", split: Split = "eval", answer: str | None = "29 kg") -> Label:
+    """A label in use."""
+    style = "unanswerable" if answer is None else "factoid"
+    return Label(
+        id=id_, question=f"{id_}?", answer=answer, document_id=document, style=style, split=split, document_sha256=sha
+    )  # fmt: skip
+
+
+def labels(*used: Label, retired: tuple[RetiredLabel, ...] = ()) -> LabelSet:
+    """A label set."""
+    return LabelSet(snapshot_id="corpus-1", labels=used, retired=retired)
+
+
+def gone(id_: str, split: Split = "eval") -> RetiredLabel:
+    """A retired label."""
+    return RetiredLabel(label_id=id_, document_id="gone.md", split=split, reason="gone")
+
+
+def test_only_eval_questions_are_frozen(db: Database, project: str) -> None:
+    frozen = freeze(db, project, labels(label("q1"), label("q2", answer=None), label("t", split="train"), label("g", split="golden")), 2)
+    assert [(item.id, item.answer, item.style) for item in frozen.items] == [("q1", "29 kg", "factoid"), ("q2", None, "unanswerable")]
+    assert frozen.previous_id is None
+    assert not any(item.guarded for item in frozen.items)
+
+
+def test_fewer_than_the_gate_can_use_are_refused(db: Database, project: str) -> None:
+    with pytest.raises(LabelError, match=r"1 eval questions are in use and the gate needs 2.*gate\.min_items"):
+        freeze(db, project, labels(label("q1"), label("t", split="train")), 2)
+
+
+def test_the_same_items_are_the_same_set(db: Database, project: str) -> None:
+    first = freeze(db, project, labels(label("q1"), label("q2")), 2)
+    assert freeze(db, project, labels(label("q1"), label("q2"), label("t", split="train")), 2) == first
+    assert freeze(db, project + "-b", labels(label("q1"), label("q2")), 2).id != first.id
+    assert load(db, EvalSet, first.id) == first
+
+
+def test_any_change_of_an_item_gives_another_set(db: Database, project: str) -> None:
+    sets = [
+        freeze(db, project, labels(label("q1"), other), 2)
+        for other in (label("q2"), label("q2", answer="31 kg"), label("q2", sha="2"), label("q2", document="b.md"), label("q3"))
+    ]
+    assert len({evalset.id for evalset in sets}) == 5
+
+
+def test_the_next_edition_guards_what_did_not_change_and_lists_what_retired(db: Database, project: str) -> None:
+    first = freeze(db, project, labels(label("kept"), label("moved", "b.md"), label("old", "gone.md")), 2)
+    retired = (gone("old"), gone("taught", split="train"))
+    second = freeze(db, project, labels(label("kept"), label("moved", "b.md", sha="2"), label("new"), retired=retired), 2)
+    assert second.previous_id == first.id
+    assert {item.id: item.guarded for item in second.items} == {"kept": True, "moved": False, "new": False}
+    assert [entry.label_id for entry in second.retired] == ["old"]
+
+
+def test_the_set_before_is_the_last_one_frozen(db: Database, project: str) -> None:
+    first = freeze(db, project, labels(label("q1"), label("q2")), 2)
+    second = freeze(db, project, labels(label("q1"), label("q3")), 2)
+    third = freeze(db, project, labels(label("q1"), label("q2"), label("q3")), 2)
+    assert (second.previous_id, third.previous_id) == (first.id, second.id)
+    assert {item.id: item.guarded for item in third.items} == {"q1": True, "q2": False, "q3": True}
