@@ -52,7 +52,7 @@ class TeacherConfig(Section):
 class SynthesisConfig(Section):
     """How much the teacher writes."""
 
-    candidates: int = Field(96, ge=0, title="Synthetic candidates", description="Questions the teacher writes before filtering")
+    candidates: int = Field(48, ge=0, title="Synthetic candidates", description="Questions the teacher writes before filtering")
     demonstrations: int = Field(4, ge=0, le=16, description="Human examples shown to the teacher in each prompt")
     seed: int = Field(0, description="Draws the passages and demonstrations")
 

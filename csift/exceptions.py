@@ -41,5 +41,9 @@ class GateError(CsiftError):
     """The gate lacks what it needs to decide, or a promotion lost its race."""
 
 
+class ServiceError(CsiftError):
+    """The Prefect server or worker did not start, or ended by itself."""
+
+
 class CycleRunning(CsiftError):
     """Another cycle of this project holds the lease."""

@@ -30,9 +30,14 @@ SAMPLES_PER_REASON = 5
 QUESTION_WORDS = (5, 26)
 
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
-# A number with what it counts, a part number or error code, a name in quotes, a capitalised name inside a sentence.
+# What can be asked for: a quantity with its unit, a part number or error code, a name inside a sentence.
+_UNITS = (
+    r"kg|g|mm|cm|km|m[²³]?(?:/h)?|ml|litres?(?: an hour)?|l/min|kWh|Wh|kW|W|V|mAh|Ah|A|bar|psi|rpm|Hz|°C|°|degrees|%|per ?cent"
+    r"|dB\(A\)|lumens?|seconds?|minutes?|hours?|days?|weeks?|months?|years?"
+)
+_NUMBER = r"\d[\d.,]*|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty"
 SPAN = re.compile(
-    r"\d[\d.,:]*(?:\s?(?:to|by|–|x)\s?\d[\d.,]*)?(?:\s?[°%][CF]?|\s[A-Za-zµ²³/()]{1,12}[²³]?)?"
+    rf"\b(?:{_NUMBER})(?:\s?(?:to|by|–)\s?\d[\d.,]*)?\s?(?:{_UNITS})(?!\w)"
     r"|\b[A-Z]{1,4}-?\d+[A-Z]?\b"
     r"|(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*"
 )

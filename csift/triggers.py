@@ -20,5 +20,7 @@ def should_train(inputs: str, finished: str | None) -> Trigger:
     if finished is None:
         return Trigger(train=True, reason="the first cycle of this project", fingerprint=inputs)
     if finished == inputs:
-        return Trigger(train=False, reason="nothing new since the last decision", fingerprint=inputs)
+        return Trigger(
+            train=False, reason="corpus, labels, traffic and configuration are those of the last decision", fingerprint=inputs
+        )
     return Trigger(train=True, reason="corpus, labels, traffic or configuration changed", fingerprint=inputs)

@@ -31,7 +31,7 @@ from prefect.workers.process import ProcessWorker
 
 from csift.config import LoopConfig, load_config
 from csift.db import database
-from csift.exceptions import CsiftError
+from csift.exceptions import ServiceError
 from csift.settings import settings
 
 PREFECT_YAML = Path(__file__).parents[1] / "prefect.yaml"
@@ -69,7 +69,7 @@ def up(
     Raises:
         ConfigError: the TOML cannot be used.
         DatabaseError: Postgres cannot be reached.
-        CsiftError: the port is taken, a deployment was refused, or the server or the worker did not start or ended by
+        ServiceError: the port is taken, a deployment was refused, or the server or the worker did not start or ended by
             itself.
     """
     config = load_config(config_path)
@@ -87,7 +87,7 @@ def up(
             _wait(lambda: _polls(url, worker, started), children[-1], patience)
             say(_welcome(config, url, names, children))
             ended = _first_to_end(children)
-            raise CsiftError(f"the Prefect {ended.name} ended, so all was stopped; see the end of {ended.log}, then run again")
+            raise ServiceError(f"the Prefect {ended.name} ended, so all was stopped; see the end of {ended.log}, then run again")
     except KeyboardInterrupt:
         say("Stopped.")
 
@@ -98,7 +98,7 @@ def deploy(config: LoopConfig, api_url: str) -> list[str]:
     It is `prefect deploy --all` on that file, with `config` as the parameter of this name, once the work pool is there.
 
     Raises:
-        CsiftError: Prefect refused the file or a deployment.
+        ServiceError: Prefect refused the file or a deployment.
     """
     spec = yaml.safe_load(PREFECT_YAML.read_text())
     for deployment in spec["deployments"]:
@@ -107,8 +107,8 @@ def deploy(config: LoopConfig, api_url: str) -> list[str]:
         _ensure_pool(client)
         _prefect_deploy(spec, api_url)
         by_id = {flow.id: flow.name for flow in client.read_flows()}
-        deployed = {f"{by_id[found.flow_id]}/{found.name}" for found in client.read_deployments()}
-    return sorted(deployed)
+        ours = {deployment["name"] for deployment in spec["deployments"]}
+        return sorted(f"{by_id[found.flow_id]}/{found.name}" for found in client.read_deployments() if found.name in ours)
 
 
 def environment(api_url: str) -> dict[str, str]:
@@ -146,7 +146,7 @@ def _prefect_deploy(spec: dict[str, Any], api_url: str) -> None:
         command = [*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", str(filled)]
         done = subprocess.run(command, cwd=folder, env=environment(api_url), stdout=output, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
-        raise CsiftError(f"Prefect refused {PREFECT_YAML}; {log} says why: correct the file and run again")
+        raise ServiceError(f"Prefect refused {PREFECT_YAML}; {log} says why: correct the file and run again")
 
 
 def _log(name: str) -> Path:
@@ -169,13 +169,13 @@ def _start(name: str, arguments: Sequence[str], url: str) -> Child:
 
 
 def _wait(ready: Callable[[], bool], child: Child, patience: float) -> None:
-    """Returns once `ready` holds. Raises CsiftError when the child has ended or the patience is at its end."""
+    """Returns once `ready` holds. Raises ServiceError when the child has ended or the patience is at its end."""
     deadline = time.monotonic() + patience
     while not ready():
         if child.process.poll() is not None:
-            raise CsiftError(f"the Prefect {child.name} did not start; the reason is at the end of {child.log}")
+            raise ServiceError(f"the Prefect {child.name} did not start; the reason is at the end of {child.log}")
         if time.monotonic() > deadline:
-            raise CsiftError(f"the Prefect {child.name} was not ready within {patience:g} s; see {child.log}, then run again")
+            raise ServiceError(f"the Prefect {child.name} was not ready within {patience:g} s; see {child.log}, then run again")
         time.sleep(0.1)
 
 
@@ -262,7 +262,7 @@ def _require_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             reason = f"cannot serve on {host}:{port}: {error.strerror}"
-            raise CsiftError(f"{reason}; stop what runs there, or choose another --host or --port") from None
+            raise ServiceError(f"{reason}; stop what runs there, or choose another --host or --port") from None
 
 
 def _welcome(config: LoopConfig, url: str, names: Sequence[str], children: Sequence[Child]) -> str:

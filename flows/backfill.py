@@ -6,10 +6,10 @@ from prefect.states import State
 from csift.config import LoopConfig
 from csift.schemas import Cycle
 from flows.nightly import one_cycle
-from tasks.results import RESULT_STORAGE
+from tasks.results import RECORDS, RESULT_STORAGE
 
 
-@flow(name="backfill", persist_result=True, result_storage=RESULT_STORAGE, result_serializer="json")
+@flow(name="backfill", persist_result=True, result_storage=RESULT_STORAGE, result_serializer=RECORDS)
 def backfill(config: LoopConfig, promote: bool = False) -> Cycle | State:
     """One turn of the loop over `config.corpus`, with promotion off unless `promote`."""
     gate = config.gate.model_copy(update={"promote": promote})

@@ -15,11 +15,11 @@ from tasks.drift import check_drift
 from tasks.evaluation import current_champion, evaluate, new_challenger
 from tasks.promotion import decide, promote
 from tasks.report import write_report
-from tasks.results import RESULT_STORAGE
+from tasks.results import RECORDS, RESULT_STORAGE
 from tasks.training import train
 
 
-@flow(name="nightly", persist_result=True, result_storage=RESULT_STORAGE, result_serializer="json")
+@flow(name="nightly", persist_result=True, result_storage=RESULT_STORAGE, result_serializer=RECORDS)
 def nightly(config: LoopConfig, trigger: Literal["schedule", "manual"] = "manual") -> Cycle | State:
     """One turn of the loop. Ends as Skipped when another cycle of the project goes on."""
     return one_cycle(config, trigger)

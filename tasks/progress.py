@@ -31,19 +31,19 @@ def show_in(progress: Progress) -> Iterator[None]:
         _shown.pop()
 
 
-def reporter(stage: str) -> Progress:
-    """The Progress that a task passes to its stage.
+def reporter(name: str) -> Progress:
+    """The Progress that a task passes to the stage that people see under `name`.
 
-    Inside a task run it keeps the artifact `progress-<stage>` up to date, at most once every CSIFT_PROGRESS_SECONDS and
+    Inside a task run it keeps the artifact `progress-<name>` up to date, at most once every CSIFT_PROGRESS_SECONDS and
     always at the end; it may then be called from any thread. Elsewhere it only forwards to `show_in`.
     """
-    artifact = _Artifact(stage) if TaskRunContext.get() else None
+    artifact = _Artifact(name) if TaskRunContext.get() else None
 
-    def report(_: str, done: int, total: int, note: str = "") -> None:
-        # The loop's own name of the stage: champion and challenger are evaluated by one function.
-        _shown[-1](stage, done, total, note)
+    def report(stage: str, done: int, total: int, note: str = "") -> None:
+        # Not the stage's own word for itself: champion and challenger are evaluated by one function.
+        _shown[-1](name, done, total, note)
         if artifact:
-            artifact.show(stage, done, total, note)
+            artifact.show(name, done, total, note)
 
     return report
 

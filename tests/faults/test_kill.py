@@ -113,7 +113,9 @@ def test_killed_in_a_stage_the_next_run_ends_the_same(
     assert loop.curve(cycle) == whole.curve(whole_cycle)
     assert loop.count("SELECT count(*) FROM calls") == whole.count("SELECT count(*) FROM calls")
     assert cycle.cost.calls == whole_cycle.cost.calls - made  # no answered call was made again
-    print(f"killed in {stage} with {made} calls made: {cycle.cost.calls} were left, {cycle.cost.reused_calls} taken from the ledger")
+    print(
+        f"killed in {stage} with {made} calls made: {cycle.cost.calls} were left, {cycle.cost.reused_calls} taken from the ledger"
+    )
     loop.db.close()
 
 

@@ -83,7 +83,7 @@ def test_a_second_run_with_nothing_new_stops_and_retrains_nothing(db: Database, 
     again = run(config)
 
     assert again.state is CycleState.NOTHING_NEW
-    assert "nothing new" in again.reason
+    assert "are those of the last decision" in again.reason
     assert (_count(db, CallRow), _count(db, AdapterRow)) == before
     assert status_json(read_status(db, config.project))["decision"] == "HOLD"  # what was decided still stands
 

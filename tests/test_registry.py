@@ -1,0 +1,276 @@
+"""What is stored and what is champion: the pointer moves once, by compare-and-swap, and back."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from samples import sample_decision, sample_drift, sample_eval_report, sample_eval_set, sample_evidence, sample_items
+
+from csift.corpus import ingest
+from csift.dataset import save
+from csift.db import Database
+from csift.exceptions import GateError
+from csift.interfaces import Progress, no_progress
+from csift.leases import Lease, hold
+from csift.registry import (
+    bootstrap_champion,
+    champion,
+    champion_log,
+    find,
+    load,
+    load_losses,
+    promote,
+    rollback,
+    save_adapter,
+    save_decision,
+    save_drift,
+    save_loss,
+    save_system,
+)
+from csift.schemas import (
+    Adapter,
+    Chunk,
+    Chunking,
+    DatasetVersion,
+    DriftReport,
+    Example,
+    GenerationParams,
+    LossPoint,
+    PromotionDecision,
+    SynthesisReport,
+    System,
+    Verdict,
+)
+
+
+class NoIndex:
+    """An index that keeps nothing."""
+
+    def sync(self, snapshot_id: str, chunks: Sequence[Chunk], progress: Progress = no_progress) -> None:
+        """Nothing."""
+
+
+class Project:
+    """A project with Systems that differ in k, and decisions about them."""
+
+    def __init__(self, db: Database, name: str, snapshot_id: str, lease: Lease) -> None:
+        self.db, self.name, self.snapshot_id, self.lease = db, name, snapshot_id, lease
+
+    def system(self, k: int, adapter_id: str | None = None) -> System:
+        """A System of this project's corpus."""
+        return save_system(
+            self.db,
+            System.of(
+                base_model="m", base_revision="1", adapter_id=adapter_id, program="standard", program_hash="p",
+                snapshot_id=self.snapshot_id, embedder="words", k=k, generation=GenerationParams(),
+            ),
+        )  # fmt: skip
+
+    def decision(self, base: System, challenger: System, verdict: Verdict = Verdict.PROMOTE) -> PromotionDecision:
+        """A stored decision on the two."""
+        evalset = sample_eval_set(sample_items())
+        reports = [sample_eval_report(system, evalset, [True] * len(evalset.items)) for system in (base, challenger)]
+        evidence = sample_evidence(evalset, *reports).model_copy(update={"project": self.name})
+        return save_decision(self.db, sample_decision(verdict, evidence))
+
+    def promote(self, base: System, challenger: System, lease: Lease | None = None) -> int | None:
+        """The version after the promotion, or None when it was made before."""
+        move = promote(self.db, self.decision(base, challenger), base, challenger, lease or self.lease)
+        return move.version if move else None
+
+    def champion_k(self) -> int | None:
+        """Which System is champion."""
+        system = champion(self.db, self.name)
+        return system.k if system else None
+
+    def log(self) -> list[tuple[str, int]]:
+        """Kind of each move and where it went, the oldest first."""
+        ks = {self.system(k).id: k for k in range(1, 6)}
+        return [(move.kind, ks[move.to_system_id]) for move in reversed(champion_log(self.db, self.name))]
+
+
+@pytest.fixture
+def made(db: Database, project: str, tmp_path: Path) -> Iterator[Project]:
+    """A project whose lease is held."""
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.md").write_text(f"Of {project}.")
+    snapshot = ingest(db, NoIndex(), project, tmp_path / "corpus", Chunking(size=450, overlap=60))
+    with hold(db, project) as lease:
+        yield Project(db, project, snapshot.id, lease)
+
+
+# --- the champion ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_champion_is_made_once(made: Project) -> None:
+    assert made.champion_k() is None
+    assert bootstrap_champion(made.db, made.name, made.system(1)).k == 1
+    assert bootstrap_champion(made.db, made.name, made.system(2)).k == 1
+    assert (made.champion_k(), made.log()) == (1, [("bootstrap", 1)])
+
+
+def test_a_promotion_moves_the_pointer_and_is_logged(made: Project) -> None:
+    base = bootstrap_champion(made.db, made.name, made.system(1))
+    decision = made.decision(base, made.system(2))
+    move = promote(made.db, decision, base, made.system(2), made.lease)
+    assert move is not None
+    assert (move.version, move.kind, move.decision_id) == (2, "promotion", decision.id)
+    assert (move.from_system_id, move.to_system_id) == (base.id, made.system(2).id)
+    assert champion_log(made.db, made.name)[0] == move
+    assert made.champion_k() == 2
+
+
+def test_promoting_again_after_a_kill_is_no_second_move(made: Project) -> None:
+    base = bootstrap_champion(made.db, made.name, made.system(1))
+    assert made.promote(base, made.system(2)) == 2
+    assert made.promote(base, made.system(2)) is None
+    assert made.log() == [("bootstrap", 1), ("promotion", 2)]
+
+
+def test_a_champion_that_changed_meanwhile_is_not_overwritten(made: Project) -> None:
+    base = bootstrap_champion(made.db, made.name, made.system(1))
+    made.promote(base, made.system(2))
+    with pytest.raises(GateError, match=rf"the champion of {made.name} became {made.system(2).id} meanwhile; nothing was moved"):
+        made.promote(base, made.system(3))
+    assert (made.champion_k(), made.log()) == (2, [("bootstrap", 1), ("promotion", 2)])
+
+
+@pytest.mark.parametrize("verdict", [Verdict.HOLD, Verdict.REJECT])
+def test_only_a_promote_verdict_moves_the_champion(verdict: Verdict, made: Project) -> None:
+    base, challenger = bootstrap_champion(made.db, made.name, made.system(1)), made.system(2)
+    with pytest.raises(GateError, match="only a PROMOTE verdict moves the champion"):
+        promote(made.db, made.decision(base, challenger, verdict), base, challenger, made.lease)
+    assert made.champion_k() == 1
+
+
+def test_a_decision_promotes_only_the_system_it_is_about(made: Project) -> None:
+    base = bootstrap_champion(made.db, made.name, made.system(1))
+    with pytest.raises(GateError, match=f"does not promote {made.system(3).id}"):
+        promote(made.db, made.decision(base, made.system(2)), base, made.system(3), made.lease)
+    assert made.champion_k() == 1
+
+
+def test_a_lost_lease_promotes_nothing(made: Project) -> None:
+    base = bootstrap_champion(made.db, made.name, made.system(1))
+    with pytest.raises(GateError, match="passed to another run"):
+        made.promote(base, made.system(2), Lease(made.lease.name, made.lease.token - 1))
+    assert (made.champion_k(), made.log()) == (1, [("bootstrap", 1)])
+
+
+def test_a_project_without_a_champion_promotes_nothing(made: Project) -> None:
+    with pytest.raises(GateError, match=f"project {made.name} has no champion yet; run a cycle first"):
+        made.promote(made.system(1), made.system(2))
+
+
+@pytest.mark.parametrize("turn", range(5))
+def test_two_promotions_that_race_move_it_at_most_once(turn: int, made: Project) -> None:
+    base = bootstrap_champion(made.db, made.name, made.system(1))
+    decisions = {k: made.decision(base, made.system(k)) for k in (2, 3)}
+    systems = {k: made.system(k) for k in (2, 3)}
+    ready = Barrier(2)
+
+    def race(k: int) -> bool:
+        # Each under a lease of its own: the swap alone must keep them apart.
+        with hold(made.db, f"{made.name}-{turn}-{k}") as lease:
+            ready.wait(20)
+            try:
+                return promote(made.db, decisions[k], base, systems[k], lease) is not None
+            except GateError:
+                return False
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(race, (2, 3))) == [False, True]
+    assert [kind for kind, _ in made.log()] == ["bootstrap", "promotion"]
+    assert made.log()[-1][1] == made.champion_k()
+
+
+def test_first_champions_that_race_are_one(made: Project) -> None:
+    ready = Barrier(4)
+    systems = {k: made.system(k) for k in range(1, 5)}
+
+    def race(k: int) -> str:
+        ready.wait(20)
+        return bootstrap_champion(made.db, made.name, systems[k]).id
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(race, systems))) == 1
+    assert len(made.log()) == 1
+
+
+# --- rollback -------------------------------------------------------------------------------------------------------------
+
+
+def test_rollback_goes_back_promotion_by_promotion_and_the_log_keeps_all(made: Project) -> None:
+    base = bootstrap_champion(made.db, made.name, made.system(1))
+    made.promote(base, made.system(2))
+    made.promote(made.system(2), made.system(3))
+    assert (rollback(made.db, made.name).kind, made.champion_k()) == ("rollback", 2)
+    made.promote(made.system(2), made.system(4))
+    assert [rollback(made.db, made.name) and made.champion_k() for _ in range(2)] == [2, 1]
+    with pytest.raises(GateError, match="no promotion to take back"):
+        rollback(made.db, made.name)
+    assert made.log() == [
+        ("bootstrap", 1), ("promotion", 2), ("promotion", 3), ("rollback", 2), ("promotion", 4), ("rollback", 2), ("rollback", 1),
+    ]  # fmt: skip
+    assert [move.version for move in champion_log(made.db, made.name)] == [7, 6, 5, 4, 3, 2, 1]
+
+
+def test_there_is_nothing_to_take_back_before_a_promotion(made: Project) -> None:
+    with pytest.raises(GateError, match="no promotion to take back"):
+        rollback(made.db, made.name)
+    bootstrap_champion(made.db, made.name, made.system(1))
+    with pytest.raises(GateError, match="no promotion to take back"):
+        rollback(made.db, made.name)
+    assert made.champion_k() == 1
+
+
+def test_projects_have_champions_of_their_own(made: Project) -> None:
+    bootstrap_champion(made.db, made.name, made.system(1))
+    bootstrap_champion(made.db, made.name + "-b", made.system(2))
+    made.promote(made.system(1), made.system(3))
+    other = champion(made.db, made.name + "-b")
+    assert other is not None
+    assert (other.k, made.champion_k()) == (2, 3)
+
+
+# --- records --------------------------------------------------------------------------------------------------------------
+
+
+def test_records_are_read_as_they_were_written(made: Project) -> None:
+    example = Example(
+        id="e", question=f"{made.name}?", answer="a", document_id="a.md", context_chunk_ids=(), source="human", generator=None,
+        prompt_hash=None,
+    )  # fmt: skip
+    report = SynthesisReport(candidates=0, accepted=0, rejected={}, samples=())
+    dataset = save(
+        made.db, [example], snapshot_id=made.snapshot_id, evalset_id="evalset-1", recipe={"k": 3}, synthesis=report, rejected=()
+    )  # fmt: skip
+    adapter = Adapter(
+        id=f"adapter-{made.name}", base_model="m", base_revision="1", stages=("sft",), config_hash="c", dataset_id=dataset.id,
+        metrics={"loss": 0.4}, uri="/adapters/a",
+    )  # fmt: skip
+    for _ in range(2):  # again is nothing
+        save_adapter(made.db, adapter)
+        drift = save_drift(made.db, made.name, sample_drift())
+        system = made.system(3, adapter.id)
+    assert load(made.db, DatasetVersion, dataset.id) == dataset
+    assert load(made.db, Adapter, adapter.id) == adapter
+    assert load(made.db, DriftReport, drift.id) == drift
+    assert load(made.db, System, system.id) == system
+
+
+def test_a_record_that_does_not_exist_is_none_or_an_error(db: Database) -> None:
+    assert find(db, System, "system-none") is None
+    with pytest.raises(GateError, match="there is no System system-none; see `csift status`"):
+        load(db, System, "system-none")
+
+
+def test_a_step_trained_again_replaces_its_loss(db: Database, project: str) -> None:
+    def point(step: int, loss: float) -> LossPoint:
+        return LossPoint(step=step, loss=loss, learning_rate=0.1, tokens=step)
+
+    for step, loss in ((2, 0.5), (1, 0.9), (3, 0.4), (2, 0.6)):
+        save_loss(db, project, point(step, loss))
+    assert load_losses(db, project) == [point(1, 0.9), point(2, 0.6), point(3, 0.4)]
