@@ -87,3 +87,22 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return resolve(str(folder), settings().root)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(db: Database) -> Iterator[None]:
+    """A Prefect server with a database of its own, which knows where task results are kept."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    from tasks.results import result_storage
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DO_NOT_TRACK", "1")
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        with (
+            prefect_test_harness(server_startup_timeout=60),
+            temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),  # its thread costs every flow a second
+        ):
+            result_storage()
+            yield

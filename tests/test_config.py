@@ -50,7 +50,10 @@ def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 BAD = {
     "unknown key": (GOOD + "[gate]\nresample = 3\n", "unknown key `gate.resample`"),
     "unknown section": (GOOD + "[gates]\n", "unknown key `gates`"),
-    "missing section": (GOOD.replace("[drift]", "[gate]").replace("reference", "#").replace("current", "#"), "`drift` is missing"),
+    "missing section": (
+        GOOD.replace("[drift]", "[gate]").replace("reference", "#").replace("current", "#"),
+        "`drift` is missing",
+    ),
     "missing key": (GOOD.replace("current", "#"), "`drift.current` is missing"),
     "too many": (GOOD + "[retrieval]\nk = 21\n", "`retrieval.k` = 21 is impossible"),
     "wrong kind": (GOOD + '[training]\nmax_steps = "many"\n', "`training.max_steps` = 'many' is impossible"),

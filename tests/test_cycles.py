@@ -65,7 +65,8 @@ def test_a_cycle_that_was_killed_is_marked_when_the_next_one_begins(db: Database
     killed = cycles.begin(db, project, "schedule", NIGHT)
     with cycles.stage(db, killed, "drift"):
         pass
-    cycles.stage(db, killed, "train").__enter__()  # the process dies here
+    dying = cycles.stage(db, killed, "train")
+    dying.__enter__()  # and the process dies
     elsewhere = cycles.begin(db, project + "-b", "schedule", NIGHT)
     cycles.begin(db, project, "schedule", NIGHT + timedelta(days=1))
     cycle = cycles.load(db, killed)
@@ -115,9 +116,12 @@ def test_the_last_decided_cycle_is_one_that_trained(db: Database, project: str) 
     assert cycles.last_decided(db, project) is None
     decided = cycles.begin(db, project, "schedule", NIGHT)
     cycles.note(db, decided, state=CycleState.COMPLETED, decision_id="decision-1")
-    for day, columns in enumerate(
-        ({"state": CycleState.NOTHING_NEW}, {"state": CycleState.FAILED, "decision_id": "decision-2"}, {"state": CycleState.COMPLETED}), 1
-    ):
+    others: list[dict[str, str | None]] = [
+        {"state": CycleState.NOTHING_NEW},
+        {"state": CycleState.FAILED, "decision_id": "decision-2"},
+        {"state": CycleState.COMPLETED},
+    ]
+    for day, columns in enumerate(others, 1):
         cycles.note(db, cycles.begin(db, project, "schedule", NIGHT + timedelta(days=day)), **columns)
     last = cycles.last_decided(db, project)
     assert last is not None

@@ -28,8 +28,13 @@ def gone(id_: str, split: Split = "eval") -> RetiredLabel:
 
 
 def test_only_eval_questions_are_frozen(db: Database, project: str) -> None:
-    frozen = freeze(db, project, labels(label("q1"), label("q2", answer=None), label("t", split="train"), label("g", split="golden")), 2)
-    assert [(item.id, item.answer, item.style) for item in frozen.items] == [("q1", "29 kg", "factoid"), ("q2", None, "unanswerable")]
+    frozen = freeze(
+        db, project, labels(label("q1"), label("q2", answer=None), label("t", split="train"), label("g", split="golden")), 2
+    )
+    assert [(item.id, item.answer, item.style) for item in frozen.items] == [
+        ("q1", "29 kg", "factoid"),
+        ("q2", None, "unanswerable"),
+    ]
     assert frozen.previous_id is None
     assert not any(item.guarded for item in frozen.items)
 

@@ -173,9 +173,7 @@ def test_no_document_is_ever_in_two_splits(db: Database, project: str, tmp_path:
     name = f"{project}-{next(NUMBERS)}"  # hypothesis may run one case twice, and projects remember
     documents = {f"{i}.md": "text" for i in range(6)}
     entries = data.draw(
-        st.lists(
-            st.tuples(st.sampled_from(sorted(documents)), st.sampled_from([None, "train", "eval", "golden"])), max_size=12
-        )
+        st.lists(st.tuples(st.sampled_from(sorted(documents)), st.sampled_from([None, "train", "eval", "golden"])), max_size=12)
     )
     seen: dict[str, str] = {}
     for cut in (len(entries) // 2, len(entries)):

@@ -28,7 +28,10 @@ with hold(Database(make_url(sys.argv[1])), sys.argv[2]) as lease:
 
 def test_a_second_holder_is_refused_and_told_who_holds_it(db: Database, project: str) -> None:
     with hold(db, project):
-        with pytest.raises(CycleRunning, match=rf"{project} is already running: held by .+ pid {os.getpid()} since .* UTC"), hold(db, project):
+        with (
+            pytest.raises(CycleRunning, match=rf"{project} is already running: held by .+ pid {os.getpid()} since .* UTC"),
+            hold(db, project),
+        ):
             pytest.fail("held twice")
         # Being refused frees nothing.
         with pytest.raises(CycleRunning), hold(db, project):
@@ -75,12 +78,14 @@ def test_of_many_that_start_together_one_gets_it(db: Database, project: str) -> 
 
 
 def test_a_holder_that_was_overtaken_cannot_publish(db: Database, project: str) -> None:
-    with hold(db, project) as stale:
-        with db.session() as session:
-            stale.check(session)
+    with hold(db, project) as stale, db.session() as session:
+        stale.check(session)
     with hold(db, project) as fresh:
         assert fresh.token > stale.token
-        with pytest.raises(GateError, match=rf"the lease {project} passed to another run.*nothing was published"), db.session() as session:
+        with (
+            pytest.raises(GateError, match=rf"the lease {project} passed to another run.*nothing was published"),
+            db.session() as session,
+        ):
             stale.check(session)
         with db.session() as session:
             fresh.check(session)

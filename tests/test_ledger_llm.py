@@ -33,7 +33,9 @@ class Model:
         self.fail = fail
         self.batches: list[list[str]] = []
 
-    def generate(self, prompts: Sequence[Messages], params: GenerationParams, adapter_path: str | None = None) -> list[Generation]:
+    def generate(
+        self, prompts: Sequence[Messages], params: GenerationParams, adapter_path: str | None = None
+    ) -> list[Generation]:
         """One generation a chat."""
         self.fail(len(self.batches))
         questions = [prompt[-1]["content"].rpartition("Question: ")[2] for prompt in prompts]
@@ -48,7 +50,7 @@ def within(work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             done.set_result(work())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the test wants it, also Ctrl-C
             done.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
@@ -285,7 +287,10 @@ def test_the_first_answer_to_a_call_stays(db: Database, project: str) -> None:
 def test_a_cycle_costs_its_own_calls_only(db: Database, project: str, cycle: str) -> None:
     chat = ({"role": "user", "content": "hello"},)
     made = [
-        (Call(project, "teacher", chat, GenerationParams(seed=i)), Generation(text="x", finish="length", tokens_in=7, tokens_out=i, seconds=0.2))
+        (
+            Call(project, "teacher", chat, GenerationParams(seed=i)),
+            Generation(text="x", finish="length", tokens_in=7, tokens_out=i, seconds=0.2),
+        )
         for i in range(3)
     ]
     Ledger(db, cycle).book(made[:2], usd_per_call=0.25)

@@ -24,7 +24,11 @@ def test_the_nearest_chunk_comes_first_with_its_cosine(tmp_path: Path, words: An
     assert [hit.text for hit in first] == ["red lamp", "red kettle lid"]
     assert first[0].score == pytest.approx(1.0, abs=1e-5)
     assert first[1].score == pytest.approx(1 / 6**0.5, abs=1e-5)
-    assert (second[0].text, second[0].document_id, second[0].chunk_id) == ("blue anvil", "2.txt", content_id("chunk", "blue anvil"))
+    assert (second[0].text, second[0].document_id, second[0].chunk_id) == (
+        "blue anvil",
+        "2.txt",
+        content_id("chunk", "blue anvil"),
+    )
 
 
 def test_equal_scores_come_in_order_of_their_ids(tmp_path: Path, words: Any) -> None:
@@ -64,7 +68,7 @@ def test_an_empty_index_says_what_to_do(tmp_path: Path, words: Any) -> None:
 
 def test_a_folder_that_cannot_hold_an_index_is_named(tmp_path: Path, words: Any) -> None:
     (tmp_path / "chroma").write_text("a file")
-    with pytest.raises(StorageError, match="cannot open the index in .*chroma"):
+    with pytest.raises(StorageError, match=r"cannot open the index in .*chroma"):
         ChromaIndex(tmp_path / "chroma", "p", words)
 
 

@@ -45,9 +45,7 @@ def at(url: str, folder: Path = Path("/nowhere")) -> Settings:
     ("name", "value"),
     [("CSIFT_THREADS", "0"), ("CSIFT_THREADS", "many"), ("CSIFT_PROGRESS_SECONDS", "-1")],
 )
-def test_an_impossible_value_names_its_variable(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch, read_again: None
-) -> None:
+def test_an_impossible_value_names_its_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch, read_again: None) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=rf"^{name}: .*; correct this environment variable$"):
         settings()
@@ -91,7 +89,9 @@ def test_a_server_that_is_not_there_is_named() -> None:
     with closing(socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))  # taken, but nobody listens
         message = refused(at(f"postgresql://user:{SECRET}@127.0.0.1:{unused.getsockname()[1]}/name"))
-    assert re.search(r"cannot reach 127\.0\.0\.1/name \(CSIFT_DATABASE_URL\): .*refused.*; start the server or correct the URL", message)
+    assert re.search(
+        r"cannot reach 127\.0\.0\.1/name \(CSIFT_DATABASE_URL\): .*refused.*; start the server or correct the URL", message
+    )
 
 
 def test_a_host_that_does_not_exist_is_named() -> None:

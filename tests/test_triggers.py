@@ -60,7 +60,7 @@ CHANGED = {
 def test_a_change_is_a_reason_to_train(what: str) -> None:
     trigger = should_train(CHANGED[what], inputs())
     assert (trigger.train, trigger.fingerprint) == (True, CHANGED[what])
-    assert trigger.reason == "corpus, labels, traffic or configuration changed"
+    assert "changed" in trigger.reason
 
 
 def test_every_change_is_told_apart() -> None:
@@ -73,7 +73,8 @@ def test_moving_the_files_is_no_reason_to_train() -> None:
         drift={"reference": "/b/old.jsonl", "current": str(Path("/b/new.jsonl"))},
     )
     trigger = should_train(inputs(moved), inputs())
-    assert (trigger.train, trigger.reason) == (False, "nothing new since the last decision")
+    assert not trigger.train
+    assert "last decision" in trigger.reason
 
 
 def test_what_is_only_looked_at_is_no_reason_to_train() -> None:

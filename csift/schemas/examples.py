@@ -1,0 +1,117 @@
+"""Labels, examples, datasets, eval sets."""
+
+from typing import Literal
+
+from csift.schemas.base import Record, Split, Style
+
+
+class Label(Record):
+    """A question written and answered by a person; `answer` is None when its document does not answer it."""
+
+    id: str
+    question: str
+    answer: str | None
+    document_id: str
+    style: Style
+    split: Split
+    document_sha256: str
+
+
+class RetiredLabel(Record):
+    """A labelled question no longer used, because its document changed or left the corpus after it was labelled."""
+
+    label_id: str
+    document_id: str
+    split: Split
+    reason: Literal["changed", "gone"]
+
+
+class LabelSet(Record):
+    """All labelled questions of a project against one snapshot: those in use and those retired."""
+
+    snapshot_id: str
+    labels: tuple[Label, ...]
+    retired: tuple[RetiredLabel, ...]
+
+    def of_split(self, split: Split) -> tuple[Label, ...]:
+        """Labels in use of one split, in order of their ids."""
+        return tuple(label for label in self.labels if label.split == split)
+
+
+class Example(Record):
+    """A training row: question and answer with the chunks shown beside them."""
+
+    id: str
+    question: str
+    answer: str
+    document_id: str
+    context_chunk_ids: tuple[str, ...]
+    source: Literal["human", "synthetic", "feedback"]
+    generator: str | None
+    prompt_hash: str | None
+
+
+class PreferencePair(Record):
+    """Two answers to one prompt, ordered by preference; margin in [0, 1] is the judge's difference of scores."""
+
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    source: Literal["ai", "human"]
+    judged_by: str
+    margin: float
+
+
+class Rejection(Record):
+    """A synthetic candidate that was refused, with the filter that refused it."""
+
+    reason: str
+    question: str
+    answer: str
+    document_id: str
+    detail: str
+
+
+class SynthesisReport(Record):
+    """What a teacher's candidates became; `rejected` counts by reason, `samples` keeps some of each to look at."""
+
+    candidates: int
+    accepted: int
+    rejected: dict[str, int]
+    samples: tuple[Rejection, ...]
+
+
+class DatasetVersion(Record):
+    """A training set. Its id is a fingerprint of its examples and recipe."""
+
+    id: str
+    snapshot_id: str
+    evalset_id: str
+    example_ids: tuple[str, ...]
+    recipe: dict[str, str | int | float | None]
+    sources: dict[str, int]
+    decontaminated: dict[str, int]
+    synthesis: SynthesisReport
+
+
+class EvalItem(Record):
+    """A frozen question, pinned to the hash of its source document. `guarded`: it stood in the eval set before this one."""
+
+    id: str
+    question: str
+    answer: str | None
+    document_id: str
+    document_sha256: str
+    style: Style
+    guarded: bool
+
+
+class EvalSet(Record):
+    """Frozen human-written questions whose documents are never trained on."""
+
+    id: str
+    project: str
+    items: tuple[EvalItem, ...]
+    retired: tuple[RetiredLabel, ...]
+    previous_id: str | None

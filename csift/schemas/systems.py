@@ -1,0 +1,94 @@
+"""What answers: systems, adapters, generations."""
+
+from typing import Literal, Self
+
+from csift.hashing import content_id
+from csift.schemas.base import Record
+
+
+class GenerationParams(Record):
+    """Greedy when temperature is 0; `max_new_tokens` in tokens."""
+
+    max_new_tokens: int = 32
+    temperature: float = 0.0
+    seed: int = 0
+
+
+class Generation(Record):
+    """One model output; seconds is the wall time of its batch divided by the batch's size."""
+
+    text: str
+    finish: Literal["stop", "length"]
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+
+
+class System(Record):
+    """What answers: model, adapter, program, corpus and retrieval. Its hash is its id."""
+
+    id: str
+    base_model: str
+    base_revision: str
+    adapter_id: str | None
+    program: Literal["standard", "optimised", "closed-book"]
+    program_hash: str
+    snapshot_id: str
+    embedder: str
+    k: int
+    generation: GenerationParams
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        base_model: str,
+        base_revision: str,
+        adapter_id: str | None,
+        program: str,
+        program_hash: str,
+        snapshot_id: str,
+        embedder: str,
+        k: int,
+        generation: GenerationParams,
+    ) -> Self:
+        """The System with its content id."""
+        parts = {
+            "base_model": base_model,
+            "base_revision": base_revision,
+            "adapter_id": adapter_id,
+            "program": program,
+            "program_hash": program_hash,
+            "snapshot_id": snapshot_id,
+            "embedder": embedder,
+            "k": k,
+            "generation": generation.model_dump(),
+        }
+        return cls.model_validate({"id": content_id("system", parts), **parts})
+
+    def on(self, snapshot_id: str) -> Self:
+        """The same System over another corpus snapshot."""
+        parts = {name: getattr(self, name) for name in type(self).model_fields if name != "id"}
+        return self.of(**{**parts, "snapshot_id": snapshot_id})
+
+
+class LossPoint(Record):
+    """One optimiser step: mean token loss in nats, learning rate, tokens seen so far."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    tokens: int
+
+
+class Adapter(Record):
+    """A trained LoRA adapter; `uri` is where its safetensors and manifest are."""
+
+    id: str
+    base_model: str
+    base_revision: str
+    stages: tuple[str, ...]
+    config_hash: str
+    dataset_id: str
+    metrics: dict[str, float]
+    uri: str
