@@ -6,9 +6,9 @@ Computed once per (System, EvalSet, Judge): a report that exists is returned, an
 from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from csift import registry
 from csift.db.connection import Database
 from csift.db.judging import EvalReportRow
 from csift.exceptions import GateError
@@ -31,7 +31,7 @@ def evaluate(
 ) -> EvalReport:
     """Asks `program` every question of the set and has the answers judged."""
     id_ = report_id(system, evalset, judge)
-    if (known := load_report(db, id_)) is not None:
+    if (known := registry.find(db, EvalReport, id_)) is not None:
         return known
     outcomes = answer(program, engine, [item.question for item in evalset.items], progress)
     report = judged(id_, system, evalset, judge, outcomes)
@@ -54,13 +54,6 @@ def evaluate(
 def report_id(system: System, evalset: EvalSet, judge: Judge) -> str:
     """The id under which a System's report on a set by a judge is kept."""
     return content_id("eval", [system.id, evalset.id, judge.id])
-
-
-def load_report(db: Database, id_: str) -> EvalReport | None:
-    """A stored report, or None."""
-    with db.session() as session:
-        record = session.scalar(sa.select(EvalReportRow.record).where(EvalReportRow.id == id_))
-    return EvalReport.model_validate(record) if record else None
 
 
 Outcome = tuple[str, list[str], list[Generation]]

@@ -100,6 +100,7 @@ def load(base: BaseModel, adapter_path: str | None) -> tuple[Any, Any]:
         ModelError: weights cannot be read, the tokenizer has no chat template, or the adapter is for another model.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     quiet_libraries()
@@ -112,7 +113,7 @@ def load(base: BaseModel, adapter_path: str | None) -> tuple[Any, Any]:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, adapter_path).merge_and_unload().to(dtype)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"cannot load {base.name} from {base.path}{f' with {adapter_path}' if adapter_path else ''}: {first}"

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from csift.db.base import RecordTable
 from csift.db.connection import Database
 from csift.db.corpus import SnapshotRow
-from csift.db.judging import ChampionLogRow, ChampionRow, DecisionRow, EvalSetRow, SystemRow
+from csift.db.judging import ChampionLogRow, ChampionRow, DecisionRow, EvalReportRow, EvalSetRow, SystemRow
 from csift.db.learning import AdapterRow, DatasetRow, LossRow
 from csift.db.operations import DriftReportRow
 from csift.exceptions import GateError
@@ -21,6 +21,7 @@ from csift.schemas import (
     CorpusSnapshot,
     DatasetVersion,
     DriftReport,
+    EvalReport,
     EvalSet,
     LossPoint,
     PromotionDecision,
@@ -38,6 +39,7 @@ TABLES: dict[type[Record], type[RecordTable]] = {
     System: SystemRow,
     Adapter: AdapterRow,
     PromotionDecision: DecisionRow,
+    EvalReport: EvalReportRow,
     DriftReport: DriftReportRow,
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -258,6 +259,35 @@ def test_only_changed_documents_are_embedded_again_and_gone_ones_leave(
     assert texts_of(index, words) == {f"anvil: Of {project}. Heavier now.", f"bellows: Of {project}. It is a bellows."}
     # The first snapshot can still be read, word for word.
     assert load_chunks(db, first)[0].text == f"anvil: Of {project}. It is a anvil."
+
+
+def test_only_changed_documents_are_cut_again(db: Database, project: str, folder: Path, tmp_path: Path, words: Any) -> None:
+    index = ChromaIndex(tmp_path / "chroma", project, words)
+    ingest(db, index, project, folder, SMALL)
+    stored: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *other: Any) -> None:
+        if statement.startswith("INSERT INTO chunks"):
+            stored.extend(row["document_id"] for row in (parameters if isinstance(parameters, list) else [parameters]))
+
+    sa.event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        ingest(db, index, project, folder, SMALL)
+        assert stored == []
+        write(folder, {"anvil.md": f"# anvil\n\nOf {project}. Lighter now."})
+        ingest(db, index, project, folder, SMALL)
+        assert stored == ["anvil.md"]
+    finally:
+        sa.event.remove(db.engine, "before_cursor_execute", note)
+
+
+def test_two_documents_may_exchange_their_texts(db: Database, project: str, tmp_path: Path, words: Any) -> None:
+    index = ChromaIndex(tmp_path / "chroma", project, words)
+    one, other = f"Anvils of {project}.", f"Bellows of {project}."
+    for files in ({"a.txt": one, "b.txt": other}, {"a.txt": other, "b.txt": one}):
+        snapshot = ingest(db, index, project, write(tmp_path / "corpus", dict(files)), SMALL)
+        assert {piece.document_id: piece.text for piece in load_chunks(db, snapshot)} == files
+        assert len(load_chunks(db, snapshot)) == len(index.search(["of"], 9)[0]) == 2
 
 
 def test_other_chunk_sizes_cut_every_document_again(db: Database, project: str, folder: Path, tmp_path: Path, words: Any) -> None:

@@ -33,6 +33,7 @@ The Orrin base weighs 1.9 kg on the bench. Its warranty runs for four years from
 
 Keep solvents 600 mm from the Orrin stand.
 """
+SPANS = {"1.9 kg", "four years", "TS-24", "Carlisle", "600 mm"}  # what can be asked for there
 
 
 class Teacher:
@@ -112,9 +113,9 @@ def good(span: str) -> str:
 def test_a_good_question_becomes_an_example_with_its_origin(run: Run) -> None:
     result, _ = run(writes(good), cut(ORRIN))
     spans = {example.answer for example in result.examples}
-    assert spans == {"1.9 kg", "TS-24", "Carlisle", "600 mm"}
+    assert spans == SPANS
     assert result.rejections == ()
-    assert result.candidates == len(result.examples) == 4
+    assert result.candidates == len(result.examples) == len(SPANS)
     texts = {piece.id: piece.text for piece in cut(ORRIN)}
     for example in result.examples:
         assert example.question == good(example.answer)
@@ -140,17 +141,18 @@ def test_a_bad_question_is_refused_and_counted(case: str, run: Run) -> None:
     script, reason = REASONS[case]
     result, teacher = run(script, cut(ORRIN))
     assert result.examples == ()
-    assert count_reasons(result.rejections) == {reason: 4}
-    assert {entry.answer for entry in result.rejections} == {"1.9 kg", "TS-24", "Carlisle", "600 mm"}
+    assert count_reasons(result.rejections) == {reason: len(SPANS)}
+    assert {entry.answer for entry in result.rejections} == SPANS
     assert {entry.document_id for entry in result.rejections} == {"orrin.md"}
     # Only the round trip costs a second call.
-    assert len(teacher.chats) == (8 if reason == "round trip" else 4)
+    assert len(teacher.chats) == len(SPANS) * (2 if reason == "round trip" else 1)
 
 
 def test_every_candidate_is_either_kept_or_counted(run: Run) -> None:
-    by_span = {"1.9 kg": "No question.", "TS-24": "Orrin?", "Carlisle": good("Carlisle"), "600 mm": "What of it then, my friend?"}
+    by_span = {span: good(span) for span in SPANS}
+    by_span |= {"1.9 kg": "No question.", "TS-24": "Orrin?", "600 mm": "What of it then, my friend?"}
     result, _ = run(writes(by_span.__getitem__), cut(ORRIN))
-    assert [example.answer for example in result.examples] == ["Carlisle"]
+    assert {example.answer for example in result.examples} == {"Carlisle", "four years"}
     assert count_reasons(result.rejections) == {"format": 1, "length": 1, "vague": 1}
     assert result.candidates == len(result.examples) + len(result.rejections)
 
@@ -161,14 +163,14 @@ def test_the_round_trip_says_what_the_teacher_answered(run: Run) -> None:
 
 
 def test_the_round_trip_answer_may_be_a_sentence(run: Run) -> None:
-    result, _ = run(writes(good, "It is 1.9 kg, TS-24, Carlisle and 600 mm."), cut(ORRIN))
-    assert len(result.examples) == 4
+    result, _ = run(writes(good, "It is 1.9 kg, TS-24, Carlisle, four years and 600 mm."), cut(ORRIN))
+    assert len(result.examples) == len(SPANS)
 
 
 def test_only_the_first_line_of_what_the_teacher_writes_is_the_question(run: Run) -> None:
     result, _ = run(writes(lambda span: f"\n{good(span)}\nAnswer: {span}"), cut(ORRIN))
     assert {example.question for example in result.examples} == {good(example.answer) for example in result.examples}
-    assert len(result.examples) == 4
+    assert len(result.examples) == len(SPANS)
 
 
 @pytest.mark.parametrize(
@@ -248,11 +250,12 @@ def test_the_same_seed_gives_the_same_result(run: Run) -> None:
     def unit(span: str) -> str:
         return f"Which Unit{span[0]} has number {len(span)} on it?"
 
-    first, teacher = run(writes(unit), MANY, HUMAN, count=40)
-    second, again = run(writes(unit), MANY, HUMAN, count=40)
+    first, teacher = run(writes(unit), cut(ORRIN) + MANY, HUMAN, count=40)
+    second, again = run(writes(unit), cut(ORRIN) + MANY, HUMAN, count=40)
     assert first == second
     assert sorted(map(str, teacher.chats)) == sorted(map(str, again.chats))
-    assert first.candidates == 24
+    assert first.candidates == 24 + len(SPANS)
+    assert any(len(chat) > 2 for chat in teacher.chats)  # demonstrations were drawn too
     assert len(first.examples) > 0
 
 

@@ -136,8 +136,10 @@ def _fit(
     trainer.remove_callback(PrinterCallback)  # it prints every step; csift shows its own progress
     trainer.model.peft_config["default"].base_model_name_or_path = base.name  # no path of this machine in the artifact
     resume = checkpoints.latest(work)
-    result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    return {"train_loss": float(result.training_loss), "steps": float(config.max_steps)}, trainer.model
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    # The log of all steps travels in the checkpoints; trl's own mean would start anew after a kill.
+    losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    return {"mean_loss": sum(losses) / len(losses), "last_loss": losses[-1], "steps": float(len(losses))}, trainer.model
 
 
 def _check_lengths(tokenizer: Any, rows: Sequence[TrainingRow], limit: int) -> None:
