@@ -21,6 +21,7 @@ from csift.schemas import Chunk, DatasetVersion, Example, Label, Rejection, Synt
 from csift.textmatch import REFUSAL, normalise
 
 NGRAM = 8
+NO_SPANS = ("Yes", "No", REFUSAL)
 
 
 def from_labels(labels: Sequence[Label]) -> list[Example]:
@@ -106,17 +107,17 @@ def with_contexts(examples: Sequence[Example], retriever: Retriever, chunks: Seq
     """Gives each example the k chunks that the retriever returns for its question, as the model will see them when it is asked.
 
     Where none of them holds the answer and a chunk of the example's own document does, that chunk takes the place of the last,
-    so that no row teaches an answer from thin air.
+    so that no row teaches an answer from thin air. Yes, no and the refusal stand in no particular chunk.
     """
-    texts = {chunk.id: normalise(chunk.text) for chunk in chunks}
+    texts = {chunk.id: f" {normalise(chunk.text)} " for chunk in chunks}
     by_document: dict[str, list[str]] = {}
     for chunk in chunks:
         by_document.setdefault(chunk.document_id, []).append(chunk.id)
     rows = []
     for example, hits in zip(examples, retriever.search([e.question for e in examples], k), strict=True):
         ids = [hit.chunk_id for hit in hits]
-        answer = normalise(example.answer)
-        if not any(answer in texts[id_] for id_ in ids):
+        answer = f" {normalise(example.answer)} "
+        if example.answer not in NO_SPANS and not any(answer in texts[id_] for id_ in ids):
             holders = [id_ for id_ in by_document[example.document_id] if answer in texts[id_]]
             ids = [*ids[: k - 1], holders[0]] if holders else ids
         rows.append(example.model_copy(update={"context_chunk_ids": tuple(ids)}))

@@ -25,7 +25,7 @@ def freeze(db: Database, project: str, labels: LabelSet, min_items: int) -> Eval
             f"{len(chosen)} eval questions are in use and the gate needs {min_items}; label more questions of eval documents, "
             "or lower gate.min_items"
         )
-    identity = [(label.id, label.question, label.answer, label.document_id, label.document_sha256) for label in chosen]
+    identity = [label.model_dump(exclude={"split"}) for label in chosen]
     id_ = content_id("evalset", [project, identity])
     with db.session() as session:
         # One freezer at a time, so that `previous` is the set before this one.

@@ -50,9 +50,12 @@ def holder_name() -> str:
 
 def holder(db: Database, name: str) -> str | None:
     """Who holds the lease at this moment, or None."""
+    held = sa.text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND (classid::bigint << 32 | objid::bigint) = hashtextextended(:name, 0)"
+    )
     with db.session() as session:
-        # A transaction-level try ends with this block; it fails while a session of another process holds the lock.
-        if session.scalar(sa.text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name}):
+        if not session.scalar(held, {"name": name}):
             return None
         return session.scalar(sa.select(LeaseRow.holder).where(LeaseRow.name == name))
 

@@ -175,6 +175,13 @@ def map_batched(
         wave = items[start : start + WAVE]
         engine.enter(len(wave))
         with ThreadPoolExecutor(len(wave)) as pool:
-            results += [future.result() for future in [pool.submit(one, item) for item in wave]]
+            futures: list[Future[R | Failure]] = []
+            try:
+                for item in wave:
+                    futures.append(pool.submit(one, item))
+            finally:  # after Ctrl-C the workers that were started must not wait for those that never will be
+                for _ in range(len(wave) - len(futures)):
+                    engine.leave()
+            results += [future.result() for future in futures]
         progress(stage, len(results), len(items))
     return results

@@ -14,7 +14,8 @@ def write_catalogue(folder: Path, names: tuple[str, ...] = NAMES) -> None:
     (folder / "docs").mkdir(parents=True)
     labels = []
     for i, name in enumerate(names):
-        text = f"# {name} pump\n\nThe {name} pump weighs {i + 3} kg. It lifts water {10 * (i + 1)} m and needs oil every {i + 2} weeks.\n"
+        facts = f"The {name} pump weighs {i + 3} kg. It lifts water {10 * (i + 1)} m and needs oil every {i + 2} weeks."
+        text = f"# {name} pump\n\n{facts}\n"
         (folder / "docs" / f"{name.lower()}.md").write_text(text)
         split = "train" if i % 2 == 0 else "eval"
         for n, (question, answer) in enumerate(

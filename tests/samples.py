@@ -331,9 +331,7 @@ def sample_cycle(state: CycleState = CycleState.COMPLETED, reason: str = "first 
         state=state,
         reason=reason,
         fingerprint="fingerprint-a87ff679a2f3e71d",
-        stages=tuple(
-            StageRun(stage=name, state="completed", seconds=seconds, record_id=made) for name, seconds, made in kept
-        ),
+        stages=tuple(StageRun(stage=name, state="completed", seconds=seconds, record_id=made) for name, seconds, made in kept),
         cost=Cost(calls=336, reused_calls=24, tokens_in=81_204, tokens_out=5_310, usd=0.0),
         decision_id=None,
         drift_id="drift-eccbc87e4b5ce2fe",
@@ -374,9 +372,7 @@ def _outcome(index: int, verdict: Verdict) -> tuple[bool | None, bool | None]:
 def sample_status() -> Status:
     """A project with a champion, a nothing-new night and the cycle that promoted the champion."""
     run = sample_run_report()
-    documents = tuple(
-        DocumentRef(document_id=f"{name}.md", sha256=sha256(name)) for name in ("caddis", "fathom", "orrin")
-    )
+    documents = tuple(DocumentRef(document_id=f"{name}.md", sha256=sha256(name)) for name in ("caddis", "fathom", "orrin"))
     quiet = sample_cycle(CycleState.NOTHING_NEW, "no document, label or feedback changed")
     quiet = quiet.model_copy(update={"id": "tarnbeck-schedule-20261121T020000Z", "scheduled_at": AT.replace(day=21)})
     return Status(

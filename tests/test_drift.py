@@ -346,9 +346,7 @@ def test_permutations_that_could_never_alarm_are_refused(tmp_path: Path) -> None
 @pytest.fixture(scope="module")
 def bundled() -> dict[str, Rows]:
     windows = {name: read_window(EXAMPLES / f"{name}.jsonl") for name in ("traffic-1", "traffic-2")}
-    return {
-        name: (minilm(threads=1).embed(window.questions), list(window.sessions)) for name, window in windows.items()
-    }
+    return {name: (minilm(threads=1).embed(window.questions), list(window.sessions)) for name, window in windows.items()}
 
 
 def part(rows: Rows, keep: Sequence[int]) -> Rows:

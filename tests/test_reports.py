@@ -129,9 +129,7 @@ def test_each_verdict_has_its_badge_and_its_words(verdict: Verdict) -> None:
 
 def test_every_eval_question_is_there_with_both_answers_and_the_judges_reason(page: Page) -> None:
     run = sample_run_report()
-    for item, before, after in zip(
-        run.evalset.items, run.champion_report.answers, run.challenger_report.answers, strict=True
-    ):
+    for item, before, after in zip(run.evalset.items, run.champion_report.answers, run.challenger_report.answers, strict=True):
         assert item.question in page.text
         for answer in (before, after):
             assert answer.answer in page.text
@@ -185,9 +183,7 @@ def test_questions_are_grouped_by_outcome_changed_ones_first(html: str) -> None:
     assert [(group.name, len(group.comparisons)) for group in groups] == [
         ("won", run.decision.wins), ("lost", run.decision.losses), ("failed", 1), ("both-wrong", 2), ("both-right", 2),
     ]  # fmt: skip
-    assert [html.index(f'id="{group.name}"') for group in groups] == sorted(
-        html.index(f'id="{group.name}"') for group in groups
-    )
+    assert [html.index(f'id="{group.name}"') for group in groups] == sorted(html.index(f'id="{group.name}"') for group in groups)
     for group in groups:
         assert f'<a href="#{group.name}"><b>{len(group.comparisons)}</b>' in html
 
@@ -337,10 +333,7 @@ def test_words_for_numbers() -> None:
     ]  # fmt: skip
     assert [wording.clock(s) for s in (0, 65.2, 3725)] == ["0:00", "1:05", "1:02:05"]
     assert [wording.money(usd) for usd in (0, 0.00042, 12.5, 1234)] == ["$0.00", "$0.00042", "$12.50", "$1,234.00"]
-    assert (
-        minus("-9.1 points, -24.9 to +5.9, adapter-12, 2026-11-20")
-        == "−9.1 points, −24.9 to +5.9, adapter-12, 2026-11-20"
-    )
+    assert minus("-9.1 points, -24.9 to +5.9, adapter-12, 2026-11-20") == "−9.1 points, −24.9 to +5.9, adapter-12, 2026-11-20"
 
 
 # --- the command line ------------------------------------------------------------------------------------
@@ -418,9 +411,7 @@ def test_status_of_a_new_project_says_what_to_do() -> None:
 def test_status_cuts_a_long_list_of_documents_and_says_how_many_more() -> None:
     status = sample_status()
     documents = tuple(DocumentRef(document_id=f"d{n}.md", sha256="0" * 64) for n in range(50))
-    text = printed(
-        lambda out: console.print_status(replace(status, lineage=replace(status.lineage, documents=documents)), out)
-    )
+    text = printed(lambda out: console.print_status(replace(status, lineage=replace(status.lineage, documents=documents)), out))
     assert "d39.md" in text
     assert "d40.md" not in text
     assert "10 more: csift status --json" in text
@@ -489,9 +480,7 @@ def test_a_log_gets_a_line_at_the_start_every_ten_seconds_and_at_the_end() -> No
 
 
 def test_a_stage_that_ended_is_not_repeated_until_it_starts_over() -> None:
-    lines = progress_lines(
-        [(0, "drift", 1, 1, ""), (50, "drift", 1, 1, ""), (60, "drift", 0, 2, ""), (61, "drift", 2, 2, "")]
-    )
+    lines = progress_lines([(0, "drift", 1, 1, ""), (50, "drift", 1, 1, ""), (60, "drift", 0, 2, ""), (61, "drift", 2, 2, "")])
     assert lines == [
         "drift        1/1  0:00 elapsed",
         "drift        0/2  0:00 elapsed",
@@ -500,9 +489,7 @@ def test_a_stage_that_ended_is_not_repeated_until_it_starts_over() -> None:
 
 
 def test_notes_cannot_break_the_line_or_steer_the_terminal() -> None:
-    assert progress_lines([(0, "drift", 0, 2, "a\x1b[2Jb\nc [red]d")]) == [
-        "drift        0/2  0:00 elapsed  a[2Jb c [red]d"
-    ]
+    assert progress_lines([(0, "drift", 0, 2, "a\x1b[2Jb\nc [red]d")]) == ["drift        0/2  0:00 elapsed  a[2Jb c [red]d"]
 
 
 def test_a_terminal_gets_one_bar_a_stage_that_fits_80_columns() -> None:

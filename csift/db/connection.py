@@ -71,13 +71,17 @@ def open_database(where: Settings) -> Database:
         place = "the embedded Postgres" if embedded else f"{url.host or 'local socket'}/{url.database} (CSIFT_DATABASE_URL)"
         first = str(error.orig).strip().splitlines()[0]
         raise DatabaseError(f"cannot reach {place}: {first}; start the server or correct the URL") from None
+    except ProgrammingError as error:  # permission denied for schema public, the default since Postgres 15
+        opened.close()
+        first = str(error.orig).strip().splitlines()[0]
+        raise DatabaseError(f"cannot make csift's tables in {url.database}: {first}; let its user create tables") from None
     return opened
 
 
 def _parse(text: str) -> sa.URL:
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number is a ValueError
         raise DatabaseError("CSIFT_DATABASE_URL is not a URL; write postgresql://user:password@host:port/name") from None
     if url.get_backend_name() != "postgresql":
         raise DatabaseError(

@@ -1,6 +1,7 @@
 """trl's SFTTrainer with logits computed only where the loss needs them.
 
-An answer is a few tokens of a prompt of hundreds, and the vocabulary is the widest matrix of a small model. trl 1.16 tiles the output
+An answer is a few tokens of a prompt of hundreds, and the vocabulary is the widest matrix of a small model. trl 1.16 tiles
+the output
 layer in a kernel made for GPUs, whose backward pass on a CPU takes longer than the rest of the model.
 """
 

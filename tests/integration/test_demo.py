@@ -1,4 +1,5 @@
-"""What `make demo` and `make demo-next` do, with the real model: a promotion, nothing new, a second edition, a replay, a rollback."""
+"""What `make demo` and `make demo-next` do, with the real model: a promotion, nothing new, a second edition, a replay, a
+rollback."""
 
 import json
 import os

@@ -183,15 +183,6 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['snapshot_id'], ['snapshots.id'], name=op.f('fk_systems_snapshot_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_systems'))
     )
-    op.create_table('answers',
-    sa.Column('system_id', sa.String(), nullable=False),
-    sa.Column('id', sa.String(), nullable=False),
-    sa.Column('record', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-    sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
-    sa.ForeignKeyConstraint(['system_id'], ['systems.id'], name=op.f('fk_answers_system_id')),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_answers'))
-    )
-    op.create_index(op.f('ix_answers_system_id'), 'answers', ['system_id'], unique=False)
     op.create_table('champion_log',
     sa.Column('project', sa.String(), nullable=False),
     sa.Column('version', sa.Integer(), nullable=False),
@@ -234,8 +225,6 @@ def downgrade() -> None:
     op.drop_table('eval_reports')
     op.drop_table('champions')
     op.drop_table('champion_log')
-    op.drop_index(op.f('ix_answers_system_id'), table_name='answers')
-    op.drop_table('answers')
     op.drop_table('systems')
     op.drop_table('adapters')
     op.drop_table('stages')
