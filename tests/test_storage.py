@@ -1,12 +1,11 @@
 """Artifacts are whole or not there, also when the disk is full."""
 
 import json
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from disks import private_disk, run
 
 from csift.exceptions import StorageError
 from csift.storage import MANIFEST, LocalStore
@@ -130,10 +129,6 @@ print(store.has_artifact(key), sorted(path.name for path in (root / key).iterdir
 LARGE = 300_000
 
 
-def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
 def test_no_room_is_one_line_and_leaves_nothing_that_looks_whole(store: LocalStore, made: Path) -> None:
     (made / "weights.bin").write_bytes(b"w" * LARGE)
     ended = run([sys.executable, "-c", PUBLISH, str(store.root), str(made), KEY, str(LARGE // 2)])
@@ -144,16 +139,6 @@ def test_no_room_is_one_line_and_leaves_nothing_that_looks_whole(store: LocalSto
     # With room again, the same call finishes.
     store.publish(KEY, made, {})
     assert (store.open_artifact(KEY) / "weights.bin").stat().st_size == LARGE
-
-
-def private_disk(folder: Path, size: int) -> list[str] | None:
-    """The start of a command that sees a disk of so many bytes at `folder`, or None where the system allows none."""
-    script = 'mount -t tmpfs -o size="$0" csift-test "$1" && shift && exec "$@"'
-    for unshare in (["unshare", "--mount"], ["unshare", "--mount", "--map-root-user"]):
-        command = [*unshare, "sh", "-c", script, str(size), str(folder)]
-        if shutil.which("unshare") and run([*command, "true"]).returncode == 0:
-            return command
-    return None
 
 
 def test_a_full_disk_leaves_nothing_that_looks_whole(tmp_path: Path, made: Path) -> None:

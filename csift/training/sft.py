@@ -69,15 +69,28 @@ def train_sft(
             model.save_pretrained(folder)
             facts = {**record, "config": config.model_dump(), "versions": _versions(), "metrics": metrics}
             uri = store.publish(key, _tidy(Path(folder)), facts)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(f"no room for the checkpoints in {checkpoint_folder}; free some space and run again") from None
-        raise
-    except RuntimeError as error:
-        if "No space left" in str(error) or "PytorchStreamWriter failed" in str(error) or "file write failed" in str(error):
-            raise StorageError(f"no room for the checkpoints in {checkpoint_folder}; free some space and run again") from None
-        raise
+    except Exception as error:
+        if isinstance(error, StorageError) or not _disk_full(error):
+            raise
+        raise StorageError(f"no room for the checkpoints in {checkpoint_folder}; free some space and run again") from None
     return Adapter(id=id_, config_hash=_hash(config), metrics=metrics, uri=uri, **record)
+
+
+def _disk_full(error: BaseException | None) -> bool:
+    """torch and safetensors report a full disk as errors of their own kinds."""
+    while error is not None:
+        told = str(error)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if (
+            "No space left" in told
+            or "os error 28" in told
+            or "PytorchStreamWriter failed" in told
+            or "file write failed" in told
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _hash(config: TrainingConfig) -> str:
