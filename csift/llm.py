@@ -171,6 +171,7 @@ def map_batched(
             engine.leave()
 
     results: list[R | Failure] = []
+    progress(stage, 0, len(items))
     for start in range(0, len(items), WAVE):
         wave = items[start : start + WAVE]
         engine.enter(len(wave))

@@ -79,6 +79,8 @@ class ChromaIndex:
         if stale := sorted(present - wanted.keys()):
             self._collection.delete(ids=stale)
         missing = [chunk for id_, chunk in wanted.items() if id_ not in present]
+        if missing:
+            progress("ingest", 0, len(missing), "chunks embedded")
         for start in range(0, len(missing), EMBED_BATCH):
             part = missing[start : start + EMBED_BATCH]
             self._collection.add(

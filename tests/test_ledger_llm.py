@@ -147,7 +147,7 @@ def test_progress_is_told_after_each_wave(db: Database, project: str) -> None:
         shown.append((stage, done, total))
 
     ask_all(GatheringEngine(Model(project), Ledger(db), "rag", None, None), questions(WAVE + 3), progress=progress)
-    assert shown == [("ask", WAVE, WAVE + 3), ("ask", WAVE + 3, WAVE + 3)]
+    assert shown == [("ask", 0, WAVE + 3), ("ask", WAVE, WAVE + 3), ("ask", WAVE + 3, WAVE + 3)]
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------------

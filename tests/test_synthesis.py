@@ -289,4 +289,4 @@ def test_progress_reaches_the_number_of_candidates(db: Database, project: str) -
     engine = GatheringEngine(Teacher(project, lambda message: "No."), Ledger(db), "teacher", None, None)
     long = [piece for i in range(40) for piece in cut(f"# Unit{i}\n\nIt weighs {i}.5 kg.", f"{i}.md")]
     synthesise(engine, "t", long, [], 40, 4, 0, progress)
-    assert shown == [("synthesise", 32, 40), ("synthesise", 40, 40)]
+    assert shown == [("synthesise", 0, 40), ("synthesise", 32, 40), ("synthesise", 40, 40)]

@@ -204,6 +204,9 @@ def _callback(total: int, on_loss: Callable[[LossPoint], None], progress: Progre
     from transformers import TrainerCallback
 
     class Report(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            progress("train", state.global_step, total)
+
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
             if logs is None or "loss" not in logs:
                 return
