@@ -51,10 +51,12 @@ def turn(run: CycleRun, config: LoopConfig) -> Cycle:
     base = current_champion(config, snapshot)
     champion = base.on(snapshot.id)  # both answer over the corpus as it is now
     challenger = new_challenger(config, snapshot, adapter)
+    if challenger == champion:  # promoted by a run that was killed before it could say so, or inputs that came back
+        return finish(run.id, CycleState.NOTHING_NEW, "the champion was made from these inputs already")
     champion_report = evaluate(run.id, config, champion, evalset, "champion")
     challenger_report = evaluate(run.id, config, challenger, evalset, "challenger")
     decision = decide(run.id, config, champion_report, challenger_report, evalset)
+    write_report(run.id, champion, champion_report, challenger, challenger_report, decision, dataset, labels, evalset, drift)
     if config.gate.promote and decision.verdict == "PROMOTE":
         promote(run.id, decision, base, challenger, run.lease)
-    write_report(run.id, champion, champion_report, challenger, challenger_report, decision, dataset, labels, evalset, drift)
     return finish(run.id, CycleState.COMPLETED, decision.reason)

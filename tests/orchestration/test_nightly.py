@@ -12,6 +12,7 @@ from prefect.client.orchestration import get_client
 from csift import cycles, registry
 from csift.config import LoopConfig
 from csift.db import Database
+from csift.db.judging import ChampionRow
 from csift.db.learning import AdapterRow, CallRow
 from csift.exceptions import LabelError
 from csift.leases import hold
@@ -120,6 +121,20 @@ def test_a_second_cycle_at_once_is_skipped_and_names_the_holder(db: Database, co
         assert ended.name == "Skipped"
         assert ended.result().state is CycleState.SKIPPED
         assert "pid" in ended.result().reason
+
+
+def test_killed_between_promotion_and_end_the_next_run_finds_the_work_done(db: Database, config: LoopConfig) -> None:
+    cycle = run(config)
+    challenger = registry.load(db, PromotionDecision, cycle.decision_id or "").evidence.challenger_system_id
+    with db.session() as session:  # what the killed run would have left
+        session.execute(sa.update(ChampionRow).where(ChampionRow.project == config.project).values(system_id=challenger))
+    cycles.note(db, cycle.id, state=CycleState.RUNNING)
+
+    again = run(config)
+
+    assert again.state is CycleState.NOTHING_NEW
+    assert again.reason == "the champion was made from these inputs already"
+    assert again.cost.calls == 0
 
 
 @pytest.mark.parametrize("stage", ["ingest", "synthesise", "train", "judge champion", "judge challenger"])
