@@ -21,6 +21,7 @@ from samples import (
     sample_drift,
     sample_items,
     sample_losses,
+    sample_retired,
     sample_run_report,
     sample_status,
     without_extras,
@@ -103,6 +104,21 @@ def printed(draw, *, width: int = 80, colour: bool = False) -> str:
 
 
 # --- the page --------------------------------------------------------------------------------------------
+
+
+def test_the_inputs_of_a_run_are_told_in_four_lines() -> None:
+    run = sample_run_report()
+    evalset = run.evalset.model_copy(update={"retired": tuple(entry for entry in sample_retired() if entry.split == "eval")})
+    out = io.StringIO()
+
+    console.print_inputs(sample_drift(), evalset, run.dataset, Console(file=out, width=200))
+
+    drift, questions, teacher, sources = out.getvalue().splitlines()
+    assert drift.startswith("Drift: drift. The current questions differ")
+    assert f"Eval set: {len(evalset.items)} questions" in questions
+    assert f"{len(evalset.retired)} retired (" in questions
+    assert f"{run.dataset.synthesis.accepted} of " in teacher
+    assert "human" in sources
 
 
 def test_the_report_says_the_decision_first_and_the_ids_last(page: Page) -> None:

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from csift.config import TrainingConfig
 from csift.exceptions import StorageError, TrainingError
@@ -12,12 +14,13 @@ from csift.models import BaseModel
 from csift.schemas import Adapter, LossPoint
 from csift.storage import LocalStore
 from csift.training import TrainingRow, train_sft
+from csift.training.order import order
 
 ROWS = [
     TrainingRow([{"role": "user", "content": f"Question {n}: how heavy is pump number {n} of the catalogue?"}], f"{n} kg")
     for n in range(6)
 ]
-CONFIG = TrainingConfig(max_steps=4, batch_size=2, checkpoint_every=2, learning_rate=1e-2)
+CONFIG = TrainingConfig(max_steps=8, batch_size=2, checkpoint_every=2, learning_rate=1e-2)
 
 
 class Trained:
@@ -88,7 +91,7 @@ def test_an_adapter_that_exists_is_not_trained_again(trained: Trained) -> None:
     assert trained.losses == {}
 
 
-@pytest.mark.parametrize("stop_after", [1, 3])
+@pytest.mark.parametrize("stop_after", [1, 5, 7])  # before the first checkpoint, and in two places of later epochs
 def test_interrupted_it_goes_on_from_the_checkpoint_to_the_same_end(
     trained: Trained, tmp_path: Path, tiny_model: BaseModel, stop_after: int
 ) -> None:
@@ -130,14 +133,18 @@ def test_the_loss_is_that_of_plain_trl(trained: Trained, tmp_path: Path) -> None
     from trl import SFTTrainer
 
     from csift.inference import load_tokenizer
+    from csift.training.answer_loss import AnswerLossTrainer
     from csift.training.sft import _arguments
+
+    class InOurOrder(SFTTrainer):
+        _get_train_sampler = AnswerLossTrainer._get_train_sampler
 
     trained.run()
     torch.manual_seed(CONFIG.seed)
     model = AutoModelForCausalLM.from_pretrained(trained.base.path, dtype=torch.bfloat16)
     data = [{"prompt": list(row.prompt), "completion": [{"role": "assistant", "content": row.completion}]} for row in ROWS]
     torch.manual_seed(CONFIG.seed)
-    plain = SFTTrainer(
+    plain = InOurOrder(
         model=model,
         args=_arguments(CONFIG, tmp_path / "plain"),
         train_dataset=Dataset.from_list(data),
@@ -179,4 +186,24 @@ def test_a_half_published_adapter_is_trained_again(trained: Trained) -> None:
     trained.losses.clear()
 
     assert trained.run() == adapter
-    assert sorted(trained.losses) == [1, 2, 3, 4]
+    assert sorted(trained.losses) == list(range(1, 9))
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=90), st.integers(1, 7), st.integers(0, 3), st.integers(0, 3))
+def test_the_order_takes_every_row_once_an_epoch_and_is_drawn_from_seed_and_epoch_alone(
+    lengths: list[int], batch_size: int, seed: int, epoch: int
+) -> None:
+    rows = order(lengths, batch_size, seed, epoch)
+
+    assert sorted(rows) == list(range(len(lengths)))
+    assert order(lengths, batch_size, seed, epoch) == rows
+
+
+def test_rows_of_like_length_are_trained_on_together() -> None:
+    lengths = [10 * (n % 16) + 10 for n in range(128)]
+
+    def padding(rows: list[int]) -> int:
+        return sum(max(lengths[row] for row in rows[i : i + 4]) * 4 for i in range(0, 128, 4)) - sum(lengths)
+
+    assert padding(order(lengths, 4, 0, 0)) < 0.3 * padding(sorted(range(128), key=lambda row: (row * 37) % 128))
+    assert order(lengths, 4, 0, 0) != order(lengths, 4, 0, 1)

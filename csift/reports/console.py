@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +36,7 @@ from csift.reports.wording import (
     points_interval,
     when,
 )
-from csift.schemas import Cycle, CycleState, EvalReport, PromotionDecision, System
+from csift.schemas import Cycle, CycleState, DatasetVersion, DriftReport, EvalReport, EvalSet, PromotionDecision, System
 
 _THEME = Theme(
     {
@@ -118,6 +119,22 @@ def print_cycle(
     if report_path is not None:
         out.print()
         _path(out, "Report: ", report_path)
+
+
+def print_inputs(drift: DriftReport, evalset: EvalSet, dataset: DatasetVersion, console: Console | None = None) -> None:
+    """What a cycle went by: the drift check, the questions it was judged on, the data it was trained on."""
+    out = console or make_console()
+    _line(out, f"Drift: {drift_verdict(drift)}. {drift_sentence(drift)}")
+    guarded = sum(item.guarded for item in evalset.items)
+    reasons = Counter(entry.reason for entry in evalset.retired)
+    retired = (
+        f"; {len(evalset.retired)} retired ({reasons['changed']} changed, {reasons['gone']} gone)" if evalset.retired else ""
+    )
+    _line(out, f"Eval set: {count(len(evalset.items), 'question')}, {guarded} guarded from the set before{retired}.")
+    teacher = dataset.synthesis
+    _line(out, f"Teacher: {teacher.accepted} of {count(teacher.candidates, 'candidate')} accepted.")
+    sources = ", ".join(f"{number} {source}" for source, number in dataset.sources.items() if number)
+    _line(out, f"Trained on {sources} examples.")
 
 
 def print_nothing_new(cycle: Cycle, champion: System | None, console: Console | None = None) -> None:

@@ -10,9 +10,16 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
+from csift.training.order import ByLength
+
 
 class AnswerLossTrainer(SFTTrainer):
-    """SFTTrainer whose loss is the mean negative log-likelihood (nats) of the labelled tokens, nothing else computed."""
+    """SFTTrainer whose loss is the mean negative log-likelihood (nats) of the labelled tokens, in an order that can be taken
+    up again."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        return ByLength([len(ids) for ids in rows["input_ids"]], self.args.per_device_train_batch_size, self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

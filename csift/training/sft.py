@@ -190,7 +190,6 @@ def _arguments(config: TrainingConfig, work: Path) -> Any:
         logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
-        train_sampling_strategy="group_by_length",  # less padding
         dataloader_num_workers=0,
         save_strategy="steps",
         save_steps=config.checkpoint_every,

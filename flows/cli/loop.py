@@ -61,7 +61,7 @@ def _tell(cycle: Cycle) -> int:
     from csift import registry
     from csift.db import database
     from csift.reports import console
-    from csift.schemas import EvalReport, PromotionDecision
+    from csift.schemas import DatasetVersion, DriftReport, EvalReport, EvalSet, PromotionDecision
 
     db = database()
     if cycle.state is CycleState.SKIPPED:
@@ -73,6 +73,12 @@ def _tell(cycle: Cycle) -> int:
     champion, challenger = (
         registry.load(db, EvalReport, id_)
         for id_ in (decision.evidence.champion_report_id, decision.evidence.challenger_report_id)
+    )
+    dataset = next(stage.record_id for stage in cycle.stages if stage.stage == "dataset")
+    console.print_inputs(
+        registry.load(db, DriftReport, cycle.drift_id or ""),
+        registry.load(db, EvalSet, decision.evidence.evalset_id),
+        registry.load(db, DatasetVersion, dataset or ""),
     )
     console.print_cycle(cycle, decision, champion, challenger, cycle.report_uri)
     return 0
