@@ -11,9 +11,11 @@ sides make every call. --quick takes the tiny model everywhere, and its figures 
 """
 
 import argparse
+import atexit
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,14 +34,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="csift-bench-", ignore_cleanup_errors=True) as folder:
-        os.environ["CSIFT_DATA_DIR"] = folder
-        os.environ["PREFECT_HOME"] = f"{folder}/prefect"
-        tiny = _tiny_model(Path(folder), args.seed)
-        toml = _toml(Path(folder), tiny if args.quick else None, args.seed)
-        loop_seconds = _command(toml)
-        noop_seconds = _command(toml)
-        flows, bare = _sides(tiny, args.repeats if not args.quick else 2, args.seed)
+    folder = Path(tempfile.mkdtemp(prefix="csift-bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # registered first, so it runs last: Postgres stops before
+    os.environ["CSIFT_DATA_DIR"] = str(folder)
+    os.environ["PREFECT_HOME"] = str(folder / "prefect")
+    tiny = _tiny_model(folder, args.seed)
+    toml = _toml(folder, tiny if args.quick else None, args.seed)
+    loop_seconds = _command(toml)
+    noop_seconds = _command(toml)
+    flows, bare = _sides(tiny, args.repeats if not args.quick else 2, args.seed)
     print(f"with Prefect {sorted(round(s, 2) for s in flows)} s, bare {sorted(round(s, 2) for s in bare)} s")
     if args.quick:
         print("--quick: a tiny random model, the figures mean nothing")
@@ -171,7 +174,8 @@ def _bare(config) -> None:
             config.synthesis.demonstrations,
             config.synthesis.seed,
         )
-        protected = [label.question for split in ("eval", "golden") for label in labelled.of_split(split)]
+        held_out = dataset.from_labels([*labelled.of_split("eval"), *labelled.of_split("golden")])
+        protected = [(example.question, example.answer) for example in held_out]
         candidates = [*dataset.from_labels(labelled.of_split("train")), *made.examples]
         kept, rejected = dataset.clean(candidates, protected, use.embedder(), config.dataset)
         rows = dataset.with_contexts(kept, use.index(project), chunks, config.retrieval.k)

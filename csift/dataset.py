@@ -42,9 +42,12 @@ def from_labels(labels: Sequence[Label]) -> list[Example]:
 
 
 def clean(
-    examples: Sequence[Example], protected: Sequence[str], embedder: Embedder, config: DatasetConfig
+    examples: Sequence[Example], protected: Sequence[tuple[str, str]], embedder: Embedder, config: DatasetConfig
 ) -> tuple[list[Example], list[Rejection]]:
-    """Keeps the first of equal or nearly equal questions and none that leaks a protected question; the others with the reason.
+    """Keeps the first of equal or nearly equal examples and none that leaks a protected (question, answer); the others with why.
+
+    A leak has the question and the answer: "Which law governs this contract?" with another contract's answer teaches nothing
+    about the one in the eval set, and such questions are asked of every contract alike.
 
     Put human examples first: they win over their synthetic copies. Two human questions may resemble each other, they are only
     checked for equality and leaks.
@@ -52,11 +55,11 @@ def clean(
     leaks = _Leaks(protected, embedder, config.leak)
     vectors = embedder.embed([example.question for example in examples])
     kept: list[int] = []
-    exact: set[str] = set()
+    exact: set[tuple[str, str]] = set()
     rejected = []
     for i, example in enumerate(examples):
-        reason, detail = leaks.reason(example.question, vectors[i]), ""
-        if not reason and normalise(example.question) in exact:
+        reason, detail = leaks.reason(example, vectors[i]), ""
+        if not reason and _identity(example) in exact:
             reason = "duplicate"
         if not reason and kept and example.source != "human":
             similarity = vectors[kept] @ vectors[i]
@@ -75,27 +78,39 @@ def clean(
             )
         else:
             kept.append(i)
-            exact.add(normalise(example.question))
+            exact.add(_identity(example))
     return [examples[i] for i in kept], rejected
 
 
 class _Leaks:
-    """Protected questions, ready to be compared with."""
+    """Protected questions with their answers, ready to be compared with."""
 
-    def __init__(self, protected: Sequence[str], embedder: Embedder, threshold: float) -> None:
-        self.exact = {normalise(question) for question in protected}
-        self.ngrams = {gram for question in protected for gram in _ngrams(question)}
-        self.vectors = embedder.embed(protected)
+    def __init__(self, protected: Sequence[tuple[str, str]], embedder: Embedder, threshold: float) -> None:
+        questions = [question for question, _ in protected]
+        self.answers = [normalise(answer) for _, answer in protected]
+        self.questions = [normalise(question) for question in questions]
+        self.ngrams = [_ngrams(question) for question in questions]
+        self.vectors = embedder.embed(questions)
         self.threshold = threshold
 
-    def reason(self, question: str, vector: np.ndarray) -> str:
-        if normalise(question) in self.exact:
+    def reason(self, example: Example, vector: np.ndarray) -> str:
+        answer, question, ngrams = normalise(example.answer), normalise(example.question), _ngrams(example.question)
+        same = [i for i, other in enumerate(self.answers) if _agree(answer, other)]
+        if any(self.questions[i] == question for i in same):
             return "leak: same question"
-        if self.ngrams & _ngrams(question):
+        if any(self.ngrams[i] & ngrams for i in same):
             return f"leak: {NGRAM} words in a row"
-        if len(self.vectors) and float(np.max(self.vectors @ vector)) >= self.threshold:
+        if same and float(np.max(self.vectors[same] @ vector)) >= self.threshold:
             return "leak: paraphrase"
         return ""
+
+
+def _identity(example: Example) -> tuple[str, str]:
+    return normalise(example.question), example.document_id  # a question that is asked of every document is no duplicate
+
+
+def _agree(answer: str, other: str) -> bool:
+    return f" {answer} " in f" {other} " or f" {other} " in f" {answer} "
 
 
 def _ngrams(text: str) -> set[tuple[str, ...]]:

@@ -40,7 +40,8 @@ def build_dataset(
 ) -> DatasetVersion:
     """Human and synthetic examples, without duplicates and without leaks of eval and golden questions."""
     with cycles.stage(database(), cycle_id, "dataset") as made:
-        protected = [label.question for split in ("eval", "golden") for label in labels.of_split(split)]
+        held_out = dataset.from_labels([*labels.of_split("eval"), *labels.of_split("golden")])
+        protected = [(example.question, example.answer) for example in held_out]
         candidates = [*dataset.from_labels(labels.of_split("train")), *synthetic.examples]
         kept, rejected = dataset.clean(candidates, protected, embedder(), config.dataset)
         rows = dataset.with_contexts(kept, index(config.project), chunks(labels.snapshot_id), config.retrieval.k)

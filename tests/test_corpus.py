@@ -339,6 +339,7 @@ def test_progress_counts_the_chunks_that_are_embedded(db: Database, project: str
 
     ingest(db, ChromaIndex(tmp_path / "chroma", project, words), project, folder, SMALL, progress)
     assert [entry[:3] for entry in shown] == [
+        ("ingest", 0, 70),
         ("ingest", EMBED_BATCH, EMBED_BATCH + 6),
         ("ingest", EMBED_BATCH + 6, EMBED_BATCH + 6),
     ]

@@ -44,7 +44,12 @@ def example(question: str, answer: str = "29 kg", source: str = "synthetic", doc
     )
 
 
-def reasons(examples: Sequence[Example], protected: Sequence[str], embedder: Any) -> list[tuple[str, str]]:
+def held_out(*questions: str, answer: str = "29 kg") -> list[tuple[str, str]]:
+    """Protected questions, all with one answer."""
+    return [(question, answer) for question in questions]
+
+
+def reasons(examples: Sequence[Example], protected: Sequence[tuple[str, str]], embedder: Any) -> list[tuple[str, str]]:
     return [(entry.question, entry.reason) for entry in clean(examples, protected, embedder, CONFIG)[1]]
 
 
@@ -85,7 +90,7 @@ def test_two_human_questions_may_resemble_each_other(words: Any) -> None:
 
 @pytest.mark.parametrize("source", ["human", "synthetic"])
 def test_leaks_are_found_three_ways(source: str, words: Any) -> None:
-    protected = ["How heavy is the Orrin?", f"{EIGHT}?", "kettle kettle kettle lid"]
+    protected = held_out("How heavy is the Orrin?", f"{EIGHT}?", "kettle kettle kettle lid")
     examples = [
         example("how heavy is Orrin", source=source),
         example(f"Tell me about {EIGHT} on the old Orrin of ours, please?", source=source),
@@ -97,15 +102,29 @@ def test_leaks_are_found_three_ways(source: str, words: Any) -> None:
     assert kept == examples[3:]
 
 
+def test_a_question_asked_of_every_document_is_no_leak_with_another_answer(words: Any) -> None:
+    law = "Which law governs the contract?"
+    examples = [
+        example(law, "Delaware", "human", "a.md"),
+        example(law, "Ohio", "human", "b.md"),
+        example(law, "Texas", "human", "c.md"),
+    ]
+
+    kept, rejected = clean(examples, [(law, "State of Ohio")], words, CONFIG)
+
+    assert [entry.answer for entry in kept] == ["Delaware", "Texas"]
+    assert [(entry.answer, entry.reason) for entry in rejected] == [("Ohio", "leak: same question")]
+
+
 def test_seven_words_in_a_row_are_no_leak(words: Any) -> None:
     seven = " ".join(EIGHT.split()[:7])
     question = f"Nobody here seems to remember any longer {seven} was seen yesterday evening, honestly?"
-    assert reasons([example(question)], [f"{EIGHT}?"], words) == []
+    assert reasons([example(question)], held_out(f"{EIGHT}?"), words) == []
 
 
 def test_a_leak_is_called_so_also_when_it_is_a_duplicate(words: Any) -> None:
     assert (
-        reasons([example("Is it red?"), example("Is it red?")], ["Is it red?"], words)
+        reasons([example("Is it red?"), example("Is it red?")], held_out("Is it red?"), words)
         == [("Is it red?", "leak: same question")] * 2
     )
 
@@ -121,7 +140,7 @@ def test_nothing_kept_is_a_protected_question_or_twice_there(
     words: Any, rows: list[tuple[str, str]], protected: list[str]
 ) -> None:
     examples = sorted((example(question, source=source) for question, source in rows), key=lambda entry: entry.source)
-    kept, rejected = clean(examples, protected, words, CONFIG)
+    kept, rejected = clean(examples, held_out(*protected), words, CONFIG)
     questions = [normalise(entry.question) for entry in kept]
     assert set(questions).isdisjoint(normalise(question) for question in protected)
     assert len(set(questions)) == len(questions)
@@ -152,10 +171,12 @@ def test_no_question_of_an_eval_or_golden_document_is_ever_in_a_dataset(
     snapshot = ingest(db, NoIndex(), f"{project}-{number}", folder, Chunking(size=450, overlap=60))
     config = CorpusConfig(path=folder, questions=(file,), eval_share=0.4, golden_share=0.2)
     labels = register(db, f"{project}-{number}", config, snapshot)
-    held_out = [label for split in ("eval", "golden") for label in labels.of_split(split)]
-    kept, _ = clean(from_labels(labels.of_split("train")), [label.question for label in held_out], words, CONFIG)
-    assert {entry.document_id for entry in kept}.isdisjoint(label.document_id for label in held_out)
-    assert {normalise(entry.question) for entry in kept}.isdisjoint(normalise(label.question) for label in held_out)
+    protected = [label for split in ("eval", "golden") for label in labels.of_split(split)]
+    kept, _ = clean(
+        from_labels(labels.of_split("train")), held_out(*(p.question for p in protected), answer="tin"), words, CONFIG
+    )
+    assert {entry.document_id for entry in kept}.isdisjoint(label.document_id for label in protected)
+    assert {normalise(entry.question) for entry in kept}.isdisjoint(normalise(label.question) for label in protected)
 
 
 # --- contexts -------------------------------------------------------------------------------------------------------------
@@ -226,7 +247,7 @@ def version(
     db: Database, snapshot_id: str, examples: Sequence[Example], k: int = 3, evalset: str = "evalset-1"
 ) -> DatasetVersion:
     """Saves the examples."""
-    _, rejected = clean([example(f"{EIGHT}?"), example("Is it red?")], [f"{EIGHT}?", "is it red"], _Same(), CONFIG)
+    _, rejected = clean([example(f"{EIGHT}?"), example("Is it red?")], held_out(f"{EIGHT}?", "is it red"), _Same(), CONFIG)
     return save(
         db, examples, snapshot_id=snapshot_id, evalset_id=evalset, recipe={"k": k}, synthesis=NOTHING, rejected=rejected
     )  # fmt: skip
