@@ -71,6 +71,7 @@ def _environment(debug: bool) -> None:
         "PREFECT_HOME": str(settings().root / "prefect-cli"),
         "PREFECT_LOGGING_LEVEL": "INFO" if debug else "CRITICAL",
         "PREFECT_LOGGING_INTERNAL_LEVEL": "INFO" if debug else "CRITICAL",
+        "PREFECT_CLIENT_MAX_RETRIES": "1",  # its own server on this machine; after Ctrl-C nobody answers any more
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
         "DO_NOT_TRACK": "1",

@@ -20,7 +20,7 @@ from csift.schemas import Cycle, CycleState, PromotionDecision
 from csift.settings import Settings
 
 pytestmark = pytest.mark.slow
-PATIENCE = 120.0  # seconds
+PATIENCE = 300.0  # seconds
 
 CALLS = "SELECT count(*) FROM calls WHERE role = '{}'"
 LOSSES = "SELECT count(*) FROM losses"
