@@ -154,7 +154,7 @@ def _bare(config) -> None:
     from csift.leases import hold
     from csift.prompts import answer_prompt
     from csift.reports.run_report import RunReport, render_run_report
-    from csift.schemas import Chunking, GatePolicy, GenerationParams, SynthesisReport, System
+    from csift.schemas import GatePolicy, GenerationParams, SynthesisReport, System
     from csift.settings import settings
     from csift.training import TrainingRow, train_sft
     from tasks import collaborators as use
@@ -169,9 +169,9 @@ def _bare(config) -> None:
         known = registry.find(db, drift.DriftReport, drift.drift_id(*windows, use.embedder(), config.drift))
         drifted = known or drift.check_drift(*windows, use.embedder(), config.drift, use.store())
         registry.save_drift(db, project, drifted)
-        chunking = Chunking(size=config.corpus.chunk_size, overlap=config.corpus.chunk_overlap)
-        snapshot = corpus.ingest(db, use.index(project), project, config.corpus.path, chunking)
-        labelled = labels.register(db, project, config.corpus, snapshot)
+        ingested = corpus.ingest(db, use.index(project), project, config.corpus)
+        snapshot = ingested.snapshot
+        labelled = labels.register(db, project, config.corpus, ingested)
         evalset = evalsets.freeze(db, project, labelled, config.gate.min_items)
         chunks = corpus.load_chunks(db, snapshot)
         with db.session() as session:

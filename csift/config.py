@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from csift.exceptions import ConfigError
+from csift.schemas.base import STYLES, Style
+
+PII = ("EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "IP_ADDRESS", "PERSON")
 
 
 class Section(BaseModel):
@@ -18,13 +21,26 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class SourceConfig(Section):
+    """One place that documents come from, with what may be done with them."""
+
+    location: str = Field(min_length=1, title="Folder, file or s3://bucket/prefix", description="Where the documents are")
+    name: str = Field("", pattern=r"^[A-Za-z0-9._-]*$", description="Goes before the ids of its documents; empty for one source")
+    format: Literal["files", "cuad"] = Field("files", description="files: one document a file or row; cuad: CUAD's own layout")
+    licence: str = Field("unstated", description="Shown in the data card")
+    may_train: bool = Field(True, description="Off: retrieved from, never trained on or synthesised from")
+
+
 class CorpusConfig(Section):
     """Where the documents and the labelled questions are."""
 
-    path: Path = Field(title="Corpus folder", description="Folder of .txt, .md and .jsonl documents")
-    questions: tuple[Path, ...] = Field(title="Labelled questions", description="JSONL files of questions written by people")
-    chunk_size: int = Field(450, ge=100, le=8000, title="Chunk size", description="Longest chunk, in characters")
-    chunk_overlap: int = Field(60, ge=0, title="Chunk overlap", description="Characters shared by neighbouring chunks")
+    sources: tuple[SourceConfig, ...] = Field(min_length=1, title="Sources", description="Folders and S3 prefixes of documents")
+    questions: tuple[Path, ...] = Field((), title="Labelled questions", description="JSONL or CSV of questions written by people")
+    chunk_by: Literal["characters", "tokens", "file"] = Field("characters", description="Unit of the sizes; file: never cut")
+    chunk_size: int = Field(450, ge=20, le=8000, title="Chunk size", description="Longest chunk, in units of chunk_by")
+    chunk_overlap: int = Field(60, ge=0, title="Chunk overlap", description="What neighbouring chunks share, in the same units")
+    scrub: tuple[str, ...] = Field(PII, title="Scrubbed", description="Kinds of personal data replaced before anything is stored")
+    allow: tuple[str, ...] = Field((), description="Names and addresses that belong to the corpus and stay")
     eval_share: float = Field(0.3, gt=0, lt=1, description="Share of documents kept for evaluation, where a row names no split")
     golden_share: float = Field(0.1, ge=0, lt=1, description="Share of documents kept for the golden part, likewise")
 
@@ -34,6 +50,9 @@ class CorpusConfig(Section):
             raise ValueError("chunk_overlap must be at most half of chunk_size")
         if self.eval_share + self.golden_share >= 1:
             raise ValueError("eval_share and golden_share leave no documents to train on")
+        names = [source.name for source in self.sources]
+        if len(set(names)) < len(names):
+            raise ValueError("two sources have the same name; give each its own")
         return self
 
 
@@ -41,19 +60,38 @@ class RetrievalConfig(Section):
     """What is shown to the model beside a question."""
 
     k: int = Field(3, ge=1, le=20, title="Chunks per question", description="How many chunks the model sees")
+    embedder: str = Field("minilm", description="minilm, bedrock/<Titan model>, or openai/<model> of a compatible server")
+    retriever: Literal["chroma", "chroma-server", "bedrock-knowledge-base"] = Field("chroma", description="Where chunks are kept")
 
 
 class TeacherConfig(Section):
     """The model that writes training data."""
 
-    model: str = Field("smollm2-135m-instruct", title="Teacher model", description="Bundled model, folder, or hub name")
+    model: str = Field(
+        "smollm2-135m-instruct",
+        title="Teacher model",
+        description="Bundled model, folder or hub name; bedrock/<model>; openai/<model> of any compatible server",
+    )
+    concurrency: int = Field(8, ge=1, le=256, description="Calls in flight at once to a served teacher")
+    max_tokens: int = Field(1024, ge=16, description="Longest answer of a served teacher")
+    temperature: float = Field(0.7, ge=0, le=2, description="Of a served teacher's writing; judging is at 0")
+    usd_per_million_in: float | None = Field(None, ge=0, description="Price of a million prompt tokens, in place of litellm's")
+    usd_per_million_out: float | None = Field(None, ge=0, description="Price of a million answer tokens, likewise")
+    tune_steps: int = Field(60, ge=0, description="Steps of tuning a local teacher to write questions; 0: as it is")
 
 
 class SynthesisConfig(Section):
-    """How much the teacher writes."""
+    """What the teacher is to write, and what is kept."""
 
-    candidates: int = Field(48, ge=0, title="Synthetic candidates", description="Questions the teacher writes before filtering")
-    demonstrations: int = Field(4, ge=0, le=16, description="Human examples shown to the teacher in each prompt")
+    candidates: int = Field(160, ge=0, title="Synthetic candidates", description="Questions the teacher writes before filtering")
+    pairs_per_document: int = Field(6, ge=1, le=20, description="Questions asked for at once of a served teacher")
+    rounds: int = Field(2, ge=1, le=10, description="Rounds; each sees what the rounds before it accepted")
+    styles: tuple[Style, ...] = Field(STYLES, description="Kinds of questions")
+    demonstrations: int = Field(4, ge=0, le=16, description="Examples shown to the teacher in each prompt")
+    paraphrases: float = Field(0.1, ge=0, le=1, description="Share of candidates that reword a human question")
+    min_rating: int = Field(3, ge=1, le=5, description="Lowest rating of a question by a served teacher")
+    max_topic_share: float = Field(0.25, gt=0, le=1, description="Largest share of one topic among accepted questions")
+    preferences: int = Field(0, ge=0, description="Questions for which the champion's answers are compared, for preference training")
     seed: int = Field(0, description="Draws the passages and demonstrations")
 
 
@@ -61,7 +99,19 @@ class DatasetConfig(Section):
     """What goes into a training set."""
 
     near_duplicate: float = Field(0.92, gt=0, le=1, description="Cosine similarity from which two questions are the same")
-    leak: float = Field(0.9, gt=0, le=1, description="Cosine similarity to an eval question from which an example leaks")
+    human_weight: float = Field(1.0, ge=0, le=10, description="How often a human example is seen in an epoch")
+    synthetic_weight: float = Field(1.0, ge=0, le=10, description="How often a synthetic example is seen in an epoch")
+    feedback_weight: float = Field(1.0, ge=0, le=10, description="How often an example from feedback is seen in an epoch")
+    replay: float = Field(0.1, ge=0, le=1, description="Rows of earlier datasets, as a share of the new rows, against forgetting")
+    refusals: float = Field(0.05, ge=0, lt=1, description="Share of rows whose answer is not among the chunks and is refused")
+    seed: int = Field(0, description="Draws the rows that are replayed, repeated and refused")
+
+
+class BudgetConfig(Section):
+    """What one cycle may spend on served models; none: no limit."""
+
+    usd: float | None = Field(None, ge=0, title="Budget, US$", description="Money for a cycle's calls")
+    tokens: int | None = Field(None, ge=0, description="Tokens, in and out, for a cycle's calls")
 
 
 class TrainingConfig(Section):
@@ -119,6 +169,7 @@ class LoopConfig(Section):
     judge: JudgeConfig = JudgeConfig()
     gate: GateConfig = GateConfig()
     drift: DriftConfig
+    budget: BudgetConfig = BudgetConfig()
 
 
 def load_config(path: Path) -> LoopConfig:
@@ -150,6 +201,10 @@ def absolute(config: LoopConfig, base: Path) -> LoopConfig:
                 update[name] = base / value.expanduser()
             elif isinstance(value, tuple) and any(isinstance(part, Path) for part in value):
                 update[name] = tuple(base / part.expanduser() for part in value)
+            elif isinstance(value, tuple) and any(isinstance(part, Section) for part in value):
+                update[name] = tuple(fix(part) for part in value)
+            elif name == "location" and "://" not in value:
+                update[name] = str(base / Path(value).expanduser())
             elif isinstance(value, Section):
                 update[name] = fix(value)
         return section.model_copy(update=update)

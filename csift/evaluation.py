@@ -15,8 +15,7 @@ from csift.exceptions import GateError
 from csift.hashing import content_id
 from csift.interfaces import Judge, Program, Progress, no_progress
 from csift.intervals import wilson
-from csift.llm import GatheringEngine, local_lm, map_batched
-from csift.prompts import plain_adapter
+from csift.llm import LanguageModel
 from csift.schemas import EvalItem, EvalReport, EvalSet, Failure, Generation, JudgedAnswer, JudgeItem, Score, System
 
 
@@ -25,7 +24,7 @@ def evaluate(
     system: System,
     evalset: EvalSet,
     program: Program,
-    engine: GatheringEngine,
+    model: LanguageModel,
     judge: Judge,
     progress: Progress = no_progress,
 ) -> EvalReport:
@@ -33,7 +32,7 @@ def evaluate(
     id_ = report_id(system, evalset, judge)
     if (known := registry.find(db, EvalReport, id_)) is not None:
         return known
-    outcomes = answer(program, engine, [item.question for item in evalset.items], progress)
+    outcomes = answer(program, model, [item.question for item in evalset.items], progress)
     report = judged(id_, system, evalset, judge, outcomes)
     with db.session() as session:
         row = {
@@ -60,18 +59,15 @@ Outcome = tuple[str, list[str], list[Generation]]
 
 
 def answer(
-    program: Program, engine: GatheringEngine, questions: Sequence[str], progress: Progress = no_progress
+    program: Program, model: LanguageModel, questions: Sequence[str], progress: Progress = no_progress
 ) -> list[Outcome | Failure]:
     """(answer, contexts, generations it took) for every question, or why there is none; same order."""
-    import dspy
 
     def ask(question: str) -> Outcome:
-        engine.take_spent()
         prediction: Any = program(question=question)
-        return str(prediction.answer), list(prediction.contexts), engine.take_spent()
+        return str(prediction.answer), list(prediction.contexts), model.take_spent()
 
-    with dspy.context(lm=local_lm(engine, "rag"), adapter=plain_adapter()):
-        return map_batched(ask, questions, engine, progress, "evaluate")
+    return model.map(ask, questions, progress, "evaluate")
 
 
 def judged(id_: str, system: System, evalset: EvalSet, judge: Judge, outcomes: Sequence[Outcome | Failure]) -> EvalReport:

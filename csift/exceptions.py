@@ -47,3 +47,11 @@ class ServiceError(CsiftError):
 
 class CycleRunning(CsiftError):
     """Another cycle of this project holds the lease."""
+
+
+class TeacherError(CsiftError):
+    """A model service refuses the key, does not know the model, or stays away for longer than is waited for."""
+
+
+class BudgetExhausted(CsiftError):
+    """The cycle has spent what it may spend; what was answered is booked and is not paid for again."""

@@ -24,8 +24,11 @@ def no_progress(stage: str, done: int, total: int, note: str = "") -> None:
 class Embedder(Protocol):
     """Texts → float32 [n, dim], rows of unit length."""
 
-    id: str
-    dim: int
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from csift.db.base import RecordTable
 from csift.db.connection import Database
-from csift.db.corpus import SnapshotRow
+from csift.db.corpus import IngestRow, SnapshotRow
 from csift.db.judging import ChampionLogRow, ChampionRow, DecisionRow, EvalReportRow, EvalSetRow, SystemRow
 from csift.db.learning import AdapterRow, DatasetRow, LossRow
 from csift.db.operations import DriftReportRow
@@ -23,6 +23,7 @@ from csift.schemas import (
     DriftReport,
     EvalReport,
     EvalSet,
+    IngestReport,
     LossPoint,
     PromotionDecision,
     Record,
@@ -34,6 +35,7 @@ R = TypeVar("R", bound=Record)
 
 TABLES: dict[type[Record], type[RecordTable]] = {
     CorpusSnapshot: SnapshotRow,
+    IngestReport: IngestRow,
     DatasetVersion: DatasetRow,
     EvalSet: EvalSetRow,
     System: SystemRow,

@@ -17,6 +17,11 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path(".csift"), description="Folder of the embedded Postgres, the index, artifacts and reports")
     database_url: SecretStr | None = Field(None, description="Any Postgres through psycopg2; without it an embedded one starts")
+    openai_base_url: str | None = Field(None, description="Server of openai/... models (vLLM, Ollama ...); without it OpenAI")
+    openai_api_key: SecretStr | None = Field(None, description="Its key; a server of one's own may need none")
+    aws_endpoint_url: str | None = Field(None, description="In place of AWS's own endpoints")
+    aws_region: str | None = Field(None, description="Region of Bedrock; without it from AWS's usual settings, as the keys")
+    call_timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer of a served model")
     threads: int = Field(2, ge=1, description="CPU threads for inference and training")
     progress_seconds: float = Field(2.0, gt=0, description="Shortest time between two updates of a progress artifact")
 

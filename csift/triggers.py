@@ -10,7 +10,7 @@ from csift.schemas import DriftReport, EvalSet, LabelSet, Trigger
 
 def fingerprint(config: LoopConfig, labels: LabelSet, evalset: EvalSet, drift: DriftReport) -> str:
     """Hash of all that the outcome of a cycle depends on. Paths are left out: what they lead to counts."""
-    told = config.model_dump(mode="json", exclude={"corpus": {"path", "questions"}, "drift": {"reference", "current"}})
+    told = config.model_dump(mode="json", exclude={"corpus": {"sources", "questions"}, "drift": {"reference", "current"}})
     taught = [(label.id, label.question, label.answer, label.document_sha256) for label in labels.of_split("train")]
     return content_id("inputs", [labels.snapshot_id, taught, evalset.id, drift.reference_hash, drift.current_hash, told])
 

@@ -8,9 +8,9 @@ from prefect.states import Completed, State
 from csift.config import LoopConfig
 from csift.exceptions import CycleRunning
 from csift.schemas import Cycle, CycleState
+from flows.build_dataset import training_data
 from tasks.corpus import freeze_evalset, ingest, register_labels
 from tasks.cycle import CycleRun, cycle, decide_trigger, finish, skip
-from tasks.dataset import build_dataset, synthesise
 from tasks.drift import check_drift
 from tasks.evaluation import current_champion, evaluate, new_challenger
 from tasks.promotion import decide, promote
@@ -37,20 +37,19 @@ def one_cycle(config: LoopConfig, trigger: str) -> Cycle | State:
 def turn(run: CycleRun, config: LoopConfig) -> Cycle:
     """The stages in order. Each is keyed by what goes into it, so what was done before is not done again."""
     drift = check_drift(run.id, config)
-    snapshot = ingest(run.id, config)
-    labels = register_labels(run.id, config, snapshot)
+    ingested = ingest(run.id, config)
+    labels = register_labels(run.id, config, ingested)
     evalset = freeze_evalset(run.id, config, labels)
     trigger = decide_trigger(run.id, config, labels, evalset, drift)
     if not trigger.train:
         return finish(run.id, CycleState.NOTHING_NEW, trigger.reason)
 
-    synthetic = synthesise(run.id, config, labels)
-    dataset = build_dataset(run.id, config, labels, evalset, synthetic)
+    dataset = training_data(run, config, ingested, labels, evalset)
     adapter = train(run.id, config, dataset)
 
-    base = current_champion(config, snapshot)
-    champion = base.on(snapshot.id)  # both answer over the corpus as it is now
-    challenger = new_challenger(config, snapshot, adapter)
+    base = current_champion(config, ingested.snapshot)
+    champion = base.on(ingested.snapshot.id)  # both answer over the corpus as it is now
+    challenger = new_challenger(config, ingested.snapshot, adapter)
     if challenger == champion:  # promoted by a run that was killed before it could say so, or inputs that came back
         return finish(run.id, CycleState.NOTHING_NEW, "the champion was made from these inputs already")
     champion_report = evaluate(run.id, config, champion, evalset, "champion")

@@ -2,19 +2,21 @@
 
 from functools import lru_cache
 
-from csift.config import LoopConfig
+from csift.config import BudgetConfig, LoopConfig, TeacherConfig
 from csift.corpus import load_chunks
 from csift.db import database
 from csift.inference import LocalEngine
 from csift.judges import ReferenceJudge
-from csift.ledger import Ledger
-from csift.llm import GatheringEngine
+from csift.labels import document_splits
+from csift.ledger import Budget, Ledger
+from csift.llm import LanguageModel, is_served, local_model, remote_model
 from csift.models import BaseModel, resolve
 from csift.registry import load
 from csift.retrieval import ChromaIndex, MiniLM
-from csift.schemas import Chunk, CorpusSnapshot
+from csift.schemas import Chunk, CorpusSnapshot, Teacher
 from csift.settings import settings
 from csift.storage import LocalStore
+from csift.synthesis import PairWriter, SpanWriter, Writer
 
 
 def store() -> LocalStore:
@@ -44,10 +46,41 @@ def _engine(base: BaseModel) -> LocalEngine:
     return LocalEngine(base, settings().threads)
 
 
-def gathering(base: BaseModel, cycle_id: str, role: str, adapter_id: str | None = None) -> GatheringEngine:
-    """The engine for one role; its calls are booked on the cycle. Raises StorageError when the adapter is not whole."""
+def answering(base: BaseModel, cycle_id: str, role: str, adapter_id: str | None = None) -> LanguageModel:
+    """A model on this machine for one role; its calls are booked on the cycle. Raises StorageError when the adapter is not
+    whole."""
     path = str(store().open_artifact(f"adapters/{adapter_id}")) if adapter_id else None
-    return GatheringEngine(_engine(base), Ledger(database(), cycle_id), role, path, adapter_id)
+    return local_model(_engine(base), Ledger(database(), cycle_id), role, path, adapter_id)
+
+
+def writer(config: LoopConfig, cycle_id: str, teacher: Teacher) -> Writer:
+    """The teacher with its way of writing; its calls are booked on the cycle. Raises ConfigError as remote_model does."""
+    if is_served(teacher.model):
+        told = config.synthesis
+        return PairWriter(served_teacher(config, cycle_id), told.styles, told.min_rating, config.teacher.concurrency)
+    return SpanWriter(answering(base_model(teacher.model), cycle_id, "teacher", teacher.adapter_id))
+
+
+def served_teacher(config: LoopConfig, cycle_id: str) -> LanguageModel:
+    """The configured served teacher. Raises ConfigError as remote_model does."""
+    return _served(config.teacher, config.budget, cycle_id)
+
+
+@lru_cache(maxsize=4)
+def _served(config: TeacherConfig, budget: BudgetConfig, cycle_id: str) -> LanguageModel:
+    """One object for all tasks of a cycle, so that they share its slots."""
+    return remote_model(
+        config.model,
+        Ledger(database(), cycle_id),
+        "teacher",
+        settings=settings(),
+        concurrency=config.concurrency,
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+        budget=Budget(budget.usd, budget.tokens),
+        usd_per_million_in=config.usd_per_million_in,
+        usd_per_million_out=config.usd_per_million_out,
+    )
 
 
 def judge(config: LoopConfig) -> ReferenceJudge:
@@ -55,6 +88,15 @@ def judge(config: LoopConfig) -> ReferenceJudge:
     return ReferenceJudge(embedder(), config.judge.correct_from)
 
 
-def chunks(snapshot_id: str) -> list[Chunk]:
+@lru_cache(maxsize=2)
+def chunks(snapshot_id: str) -> tuple[Chunk, ...]:
     """The chunks of a snapshot."""
-    return load_chunks(database(), load(database(), CorpusSnapshot, snapshot_id))
+    return tuple(load_chunks(database(), load(database(), CorpusSnapshot, snapshot_id)))
+
+
+def trainable_chunks(project: str, snapshot_id: str) -> list[Chunk]:
+    """Those of the snapshot's chunks that training data may be made of: of training documents, from sources that allow it."""
+    with database().session() as session:
+        splits = document_splits(session, project)
+    allowed = load(database(), CorpusSnapshot, snapshot_id).trainable()
+    return [chunk for chunk in chunks(snapshot_id) if chunk.document_id in allowed and splits[chunk.document_id] == "train"]

@@ -4,31 +4,28 @@ from prefect import task
 
 from csift import cycles, evalsets
 from csift.config import LoopConfig
-from csift.corpus import ingest as ingest_folder
+from csift.corpus import ingest as ingest_corpus
 from csift.db import database
 from csift.labels import register
-from csift.schemas import Chunking, CorpusSnapshot, EvalSet, LabelSet
+from csift.schemas import EvalSet, IngestReport, LabelSet
 from tasks.collaborators import index
 from tasks.progress import reporter
 
 
 @task(name="ingest")
-def ingest(cycle_id: str, config: LoopConfig) -> CorpusSnapshot:
+def ingest(cycle_id: str, config: LoopConfig) -> IngestReport:
     """Documents → chunks → index; only what changed."""
     with cycles.stage(database(), cycle_id, "ingest") as made:
-        chunking = Chunking(size=config.corpus.chunk_size, overlap=config.corpus.chunk_overlap)
-        snapshot = ingest_folder(
-            database(), index(config.project), config.project, config.corpus.path, chunking, reporter("ingest")
-        )
-        made.append(snapshot.id)
-    return snapshot
+        report = ingest_corpus(database(), index(config.project), config.project, config.corpus, reporter("ingest"))
+        made.append(report.snapshot.id)
+    return report
 
 
 @task(name="register labels")
-def register_labels(cycle_id: str, config: LoopConfig, snapshot: CorpusSnapshot) -> LabelSet:
-    """Labels against this snapshot, those of changed documents retired."""
+def register_labels(cycle_id: str, config: LoopConfig, report: IngestReport) -> LabelSet:
+    """Labels against what was ingested, those of changed documents retired."""
     with cycles.stage(database(), cycle_id, "labels"):
-        return register(database(), config.project, config.corpus, snapshot)
+        return register(database(), config.project, config.corpus, report)
 
 
 @task(name="freeze eval set")

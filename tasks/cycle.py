@@ -54,6 +54,13 @@ def cycle(config: LoopConfig, trigger: str) -> Iterator[CycleRun]:
             raise
 
 
+@contextmanager
+def stage(run: CycleRun, name: str) -> Iterator[None]:
+    """Times a stage that consists of several tasks."""
+    with cycles.stage(database(), run.id, name):
+        yield
+
+
 @task(name="decide whether to train", cache_policy=NO_CACHE)
 def decide_trigger(cycle_id: str, config: LoopConfig, labels: LabelSet, evalset: EvalSet, drift: DriftReport) -> Trigger:
     """Compares all that this cycle would learn from with what the last decision was made on."""

@@ -1,77 +1,90 @@
-"""Have the teacher write training data, and build the dataset."""
+"""Preference pairs, the dataset, its data card."""
 
 from prefect import task
 
 from csift import cycles, dataset, synthesis
 from csift.config import LoopConfig
+from csift.dataset import Ingredients
 from csift.db import database
 from csift.labels import document_splits
-from csift.prompts import signature_hash
-from csift.schemas import DatasetVersion, EvalSet, LabelSet, SynthesisReport
-from csift.synthesis import SynthesisResult, question_signature
-from tasks.collaborators import base_model, chunks, embedder, gathering, index
+from csift.llm import is_served
+from csift.reports import data_card
+from csift.schemas import CorpusSnapshot, DatasetVersion, EvalSet, Failure, LabelSet, SynthesisReport, System, Teacher
+from csift.synthesis import Harvest, PreferenceResult
+from tasks.collaborators import answering, base_model, chunks, embedder, index, judge, served_teacher, store, trainable_chunks
 from tasks.progress import reporter
 
 
-@task(name="synthesise")
-def synthesise(cycle_id: str, config: LoopConfig, labels: LabelSet) -> SynthesisResult:
-    """The teacher writes questions about documents that may be trained on; every call is in the ledger."""
-    db = database()
-    with cycles.stage(db, cycle_id, "synthesise"):
-        with db.session() as session:
-            splits = document_splits(session, config.project)
-        trainable = [chunk for chunk in chunks(labels.snapshot_id) if splits[chunk.document_id] == "train"]
-        teacher = base_model(config.teacher.model)
-        return synthesis.synthesise(
-            gathering(teacher, cycle_id, "teacher"),
-            f"{teacher.name}@{teacher.revision}",
-            trainable,
-            labels.of_split("train"),
-            config.synthesis.candidates,
-            config.synthesis.demonstrations,
-            config.synthesis.seed,
-            reporter("synthesise"),
-        )
+@task(name="prefer")
+def prefer(cycle_id: str, config: LoopConfig, labels: LabelSet, harvest: Harvest, champion: System) -> PreferenceResult:
+    """The champion's own answers compared, by a served teacher and with the gold answers."""
+    wanted = config.synthesis.preferences
+    if not wanted:
+        return PreferenceResult(pairs=(), asked=0, inconsistent=0, failed=0)
+    allowed = trainable_chunks(config.project, labels.snapshot_id)
+    examples = [*dataset.from_labels(labels.of_split("train")), *synthesis.result(harvest, config.teacher.model).examples]
+    rows = dataset.with_contexts(examples[:wanted], index(config.project), allowed, config.retrieval.k, config.dataset)
+    texts = {chunk.id: chunk for chunk in allowed}
+    model = answering(base_model(champion.base_model), cycle_id, "preferences", champion.adapter_id)
+    sampled = synthesis.sample_answers(model, rows, texts, reporter("preferences"))
+    answers = [entry for entry in sampled if not isinstance(entry, Failure)]
+    gold = synthesis.against_gold(judge(config), answers)
+    if not is_served(config.teacher.model):
+        return gold
+    return gold + synthesis.judge_answers(served_teacher(config, cycle_id), answers, texts, reporter("preferences"))
 
 
 @task(name="build dataset")
 def build_dataset(
-    cycle_id: str, config: LoopConfig, labels: LabelSet, evalset: EvalSet, synthetic: SynthesisResult
+    cycle_id: str,
+    config: LoopConfig,
+    snapshot: CorpusSnapshot,
+    labels: LabelSet,
+    evalset: EvalSet,
+    teacher: Teacher,
+    harvest: Harvest,
+    preferences: PreferenceResult,
 ) -> DatasetVersion:
-    """Human and synthetic examples, without duplicates and without leaks of eval and golden questions."""
-    with cycles.stage(database(), cycle_id, "dataset") as made:
-        held_out = dataset.from_labels([*labels.of_split("eval"), *labels.of_split("golden")])
-        protected = [(example.question, example.answer) for example in held_out]
-        candidates = [*dataset.from_labels(labels.of_split("train")), *synthetic.examples]
-        kept, rejected = dataset.clean(candidates, protected, embedder(), config.dataset)
-        rows = dataset.with_contexts(kept, index(config.project), chunks(labels.snapshot_id), config.retrieval.k)
-        of_teacher = [*synthetic.rejections, *(entry for entry in rejected if entry.question in _questions(synthetic))]
-        report = SynthesisReport(
-            candidates=synthetic.candidates,
-            accepted=sum(row.source == "synthetic" for row in rows),
-            rejected=synthesis.count_reasons(of_teacher),
-            samples=synthesis.sample_rejections(of_teacher),
+    """Human and synthetic examples, without duplicates and without leaks of eval and golden questions; and its data card."""
+    db = database()
+    with cycles.stage(db, cycle_id, "dataset") as made:
+        synthetic = synthesis.result(harvest, teacher.name)
+        with db.session() as session:
+            splits = document_splits(session, config.project)
+        given = Ingredients(
+            snapshot=snapshot,
+            chunks=chunks(snapshot.id),
+            splits=splits,
+            labels=labels,
+            synthetic=synthetic.examples,
+            feedback=(),
+            preferences=preferences.pairs,
+            synthesis=SynthesisReport(
+                teacher=synthetic.teacher,
+                candidates=synthetic.candidates,
+                accepted=len(synthetic.examples),
+                rejected=synthesis.count_reasons(synthetic.rejections),
+                samples=synthesis.sample_rejections(synthetic.rejections),
+            ),
+            rejections=synthetic.rejections,
         )
-        recipe: dict[str, str | int | float | None] = {
-            "teacher": config.teacher.model,
-            "teacher_prompt": signature_hash(question_signature()),
-            "candidates": config.synthesis.candidates,
-            "k": config.retrieval.k,
-            "leak": config.dataset.leak,
-            "near_duplicate": config.dataset.near_duplicate,
-        }
-        version = dataset.save(
-            database(),
-            rows,
-            snapshot_id=labels.snapshot_id,
+        version = dataset.build(
+            db,
+            config.project,
+            given,
             evalset_id=evalset.id,
-            recipe=recipe,
-            synthesis=report,
-            rejected=rejected,
+            embedder=embedder(),
+            retriever=index(config.project),
+            k=config.retrieval.k,
+            config=config.dataset,
+            recipe={"teacher": synthetic.teacher, **_told(config), **synthesis.prompt_hashes()},
         )
+        card = data_card.render(dataset.read_card(db, config.project, dataset.find(db, config.project, version.id), embedder()))
+        store().put(f"data-cards/{version.id}.html", card.encode())
         made.append(version.id)
     return version
 
 
-def _questions(synthetic: SynthesisResult) -> set[str]:
-    return {example.question for example in synthetic.examples}
+def _told(config: LoopConfig) -> dict[str, str | int | float | None]:
+    settings = config.synthesis.model_dump(exclude={"styles", "seed"})
+    return {**settings, "styles": ", ".join(config.synthesis.styles), "synthesis_seed": config.synthesis.seed}

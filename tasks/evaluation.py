@@ -8,7 +8,7 @@ from csift.db import database
 from csift.evaluation import evaluate as evaluate_system
 from csift.rag import standard_program, standard_program_hash
 from csift.schemas import Adapter, CorpusSnapshot, EvalReport, EvalSet, GenerationParams, System
-from tasks.collaborators import base_model, embedder, gathering, index, judge
+from tasks.collaborators import answering, base_model, embedder, index, judge
 from tasks.progress import reporter
 
 
@@ -45,8 +45,8 @@ def evaluate(cycle_id: str, config: LoopConfig, system: System, evalset: EvalSet
     db = database()
     with cycles.stage(db, cycle_id, f"judge {role}") as made:
         registry.save_system(db, system)
-        engine = gathering(base_model(system.base_model), cycle_id, "rag", system.adapter_id)
+        model = answering(base_model(system.base_model), cycle_id, "rag", system.adapter_id)
         program = standard_program(index(config.project), system.k)
-        report = evaluate_system(db, system, evalset, program, engine, judge(config), reporter(f"judge {role}"))
+        report = evaluate_system(db, system, evalset, program, model, judge(config), reporter(f"judge {role}"))
         made.append(report.id)
     return report

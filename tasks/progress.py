@@ -6,16 +6,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from typing import TypeVar
 from uuid import UUID
 
 import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.futures import PrefectFutureList, as_completed
 from prefect.logging import get_run_logger
 
 from csift.interfaces import Progress, no_progress
 from csift.settings import settings
+
+R = TypeVar("R")
 
 # The last is in force. Not a context variable, because stages also report from threads of their own.
 _shown: list[Progress] = [no_progress]
@@ -34,10 +38,10 @@ def show_in(progress: Progress) -> Iterator[None]:
 def reporter(name: str) -> Progress:
     """The Progress that a task passes to the stage that people see under `name`.
 
-    Inside a task run it keeps the artifact `progress-<name>` up to date, at most once every CSIFT_PROGRESS_SECONDS and
+    Inside a task or flow run it keeps the artifact `progress-<name>` up to date, at most once every CSIFT_PROGRESS_SECONDS and
     always at the end; it may then be called from any thread. Elsewhere it only forwards to `show_in`.
     """
-    artifact = _Artifact(name) if TaskRunContext.get() else None
+    artifact = _Artifact(name) if TaskRunContext.get() or FlowRunContext.get() else None
 
     def report(stage: str, done: int, total: int, note: str = "") -> None:
         # Not the stage's own word for itself: champion and challenger are evaluated by one function.
@@ -46,6 +50,16 @@ def reporter(name: str) -> Progress:
             artifact.show(name, done, total, note)
 
     return report
+
+
+def collect(name: str, futures: PrefectFutureList[R], done: int, total: int) -> list[R]:
+    """The results of mapped tasks, in order, their number shown as it grows from `done`. Raises the first task's error."""
+    report = reporter(name)
+    report(name, done, total)
+    for future in as_completed(list(futures)):
+        done += getattr(future.result(), "written", 1)
+        report(name, min(done, total), total)
+    return futures.result()
 
 
 class _Artifact:

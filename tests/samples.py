@@ -263,6 +263,7 @@ def sample_synthesis() -> SynthesisReport:
         ),
     )
     return SynthesisReport(
+        teacher="smollm2-135m-instruct@gguf-0.1.2",
         candidates=96,
         accepted=41,
         rejected={"not grounded": 24, "round trip": 19, "near duplicate": 9, "leaks an eval question": 3},
@@ -280,8 +281,11 @@ def sample_dataset() -> DatasetVersion:
         snapshot_id=SNAPSHOT,
         evalset_id=sample_eval_set().id,
         example_ids=tuple(f"example-{number:04d}" for number in range(221)),
+        preference_ids=(),
         recipe={"near_duplicate": 0.92, "leak": 0.9},
         sources={"human": 180, "synthetic": 41},
+        replayed=0,
+        documents={"train": 9, "eval": 4, "golden": 1},
         decontaminated={"exact": 0, "n-gram": 2, "embedding": 1},
         synthesis=sample_synthesis(),
     )
@@ -390,7 +394,7 @@ def sample_status() -> Status:
 
 def without_extras(run: RunReport) -> RunReport:
     """The same cycle with every part that may be missing missing."""
-    nothing = SynthesisReport(candidates=0, accepted=0, rejected={}, samples=())
+    nothing = SynthesisReport(teacher="", candidates=0, accepted=0, rejected={}, samples=())
     dataset = run.dataset.model_copy(update={"synthesis": nothing, "decontaminated": {}})
     decision = run.decision.model_copy(update={"slices": ()})
     return replace(run, losses=(), dataset=dataset, decision=decision, retired=(), drift=None)

@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 GOOD = """
 project = "demo"
 [corpus]
-path = "docs"
+sources = [{ location = "docs" }]
 questions = ["q1.jsonl", "more/q2.jsonl"]
 [drift]
 reference = "old.jsonl"
@@ -33,7 +33,7 @@ def test_relative_paths_are_taken_from_the_file(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     config = load_config(Path("deep/project.toml"))
     base = tmp_path / "deep"
-    assert config.corpus.path == base / "docs"
+    assert config.corpus.sources[0].location == str(base / "docs")
     assert config.corpus.questions == (base / "q1.jsonl", base / "more" / "q2.jsonl")
     assert (config.drift.reference, config.drift.current) == (base / "old.jsonl", Path("/elsewhere/new.jsonl"))
     # Made absolute once, they stay.
@@ -43,8 +43,13 @@ def test_relative_paths_are_taken_from_the_file(tmp_path: Path, monkeypatch: pyt
 def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     config = load_config(written(tmp_path, GOOD.replace('"docs"', '"~/docs"').replace('"q1.jsonl"', '"~/q1.jsonl"')))
-    assert config.corpus.path == Path("/home/ada/docs")
+    assert config.corpus.sources[0].location == "/home/ada/docs"
     assert config.corpus.questions[0] == Path("/home/ada/q1.jsonl")
+
+
+def test_a_bucket_is_not_taken_from_the_file(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, GOOD.replace('"docs"', '"s3://bucket/docs"')))
+    assert config.corpus.sources[0].location == "s3://bucket/docs"
 
 
 BAD = {
@@ -60,6 +65,8 @@ BAD = {
     "no such judge": (GOOD + '[judge]\nname = "oracle"\n', "`judge.name` = 'oracle' is impossible"),
     "a share of all": (GOOD + "[gate]\nconfidence = 1.0\n", "`gate.confidence` = 1.0 is impossible"),
     "name": (GOOD.replace('"demo"', '"Demo Project"'), "`project` = 'Demo Project' is impossible"),
+    "no source": (GOOD.replace('{ location = "docs" }', ""), "`corpus.sources` = [] is impossible"),
+    "two of a name": (GOOD.replace('"docs" }', '"docs" }, { location = "more" }'), "two sources have the same name"),
     "questions": (GOOD.replace('"q1.jsonl"', "7"), "`corpus.questions.0` = 7 is impossible"),
     "overlap": (GOOD.replace("[drift]", "chunk_size = 200\nchunk_overlap = 101\n[drift]"), "chunk_overlap must be at most half"),
     "shares": (GOOD.replace("[drift]", "eval_share = 0.6\ngolden_share = 0.4\n[drift]"), "leave no documents to train on"),
@@ -94,7 +101,7 @@ def test_what_is_no_text_is_no_toml(content: bytes | None, tmp_path: Path) -> No
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
 def test_every_shipped_configuration_loads_and_leads_to_its_files(path: Path) -> None:
     config = load_config(path)
-    assert config.corpus.path.is_dir()
+    assert all(Path(source.location).is_dir() for source in config.corpus.sources)
     assert all(file.is_file() for file in (*config.corpus.questions, config.drift.reference, config.drift.current))
 
 

@@ -9,12 +9,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from csift.config import CorpusConfig
+from csift.config import CorpusConfig, SourceConfig
 from csift.db import Database
 from csift.exceptions import CorpusError, LabelError
 from csift.hashing import sha256
 from csift.labels import document_splits, read_labels, register
-from csift.schemas import Chunking, CorpusSnapshot, DocumentRef, LabelSet, RetiredLabel, Split
+from csift.schemas import (
+    Chunking,
+    CorpusSnapshot,
+    DocumentRef,
+    IngestReport,
+    LabelSet,
+    RetiredLabel,
+    Source,
+    SourceLabel,
+    Split,
+)
 
 Row = dict[str, Any]
 
@@ -30,12 +40,27 @@ class Project:
     def __init__(self, db: Database, name: str, folder: Path) -> None:
         self.db, self.name, self.file = db, name, folder / "labels.jsonl"
 
-    def register(self, rows: list[Row], documents: dict[str, str]) -> LabelSet:
-        """Registers the rows against a corpus of these documents (id → text)."""
+    def register(
+        self,
+        rows: list[Row],
+        documents: dict[str, str],
+        of_corpus: tuple[SourceLabel, ...] = (),
+        barred: tuple[str, ...] = (),
+    ) -> LabelSet:
+        """Registers the rows against a corpus of these documents (id → text), of which some are for retrieval only."""
         self.file.write_text("\n".join(json.dumps(row) for row in rows))
-        refs = tuple(DocumentRef(document_id=id_, sha256=sha256(text)) for id_, text in documents.items())
-        snapshot = CorpusSnapshot.of(self.name, refs, Chunking(size=450, overlap=60))
-        return register(self.db, self.name, CorpusConfig(path=self.file.parent, questions=(self.file,)), snapshot)
+        refs = tuple(
+            DocumentRef(document_id=id_, sha256=sha256(text), source="barred" if id_ in barred else "")
+            for id_, text in documents.items()
+        )
+        sources = tuple(Source(name=name, location="/docs", licence="unstated", may_train=not name) for name in ("", "barred"))
+        snapshot = CorpusSnapshot.of(self.name, refs, Chunking(size=450, overlap=60), sources)
+        report = IngestReport(
+            id="ingest-1", snapshot=snapshot, chunks=1, skipped=(), scrubber="none", scrubbed={}, near_duplicates=(),
+            labels=of_corpus,
+        )  # fmt: skip
+        config = CorpusConfig(sources=(SourceConfig(location=str(self.file.parent)),), questions=(self.file,))
+        return register(self.db, self.name, config, report)
 
     def splits(self) -> dict[str, Split]:
         """What is stored."""
@@ -121,6 +146,110 @@ def test_a_file_that_cannot_be_read_is_named(content: bytes | None, words: str, 
     with pytest.raises(LabelError, match=words) as caught:
         read_labels((path,))
     assert str(path) in str(caught.value)
+
+
+CSV = "Document;Question;Answer;Style;Split\r\na.md;How heavy?;29 kg;;eval\r\na.md;Which?;;;\r\nb.md;Is it red?;Yes;yes_no;\r\n"
+
+
+def test_questions_may_stand_in_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text(CSV, "utf-8-sig")
+    found = read_labels((path,))
+    assert [(r.document_id, r.question, r.answer, r.style, r.split) for r in found] == [
+        ("a.md", "How heavy?", "29 kg", "factoid", "eval"),
+        ("a.md", "Which?", None, "unanswerable", None),
+        ("b.md", "Is it red?", "Yes", "yes_no", None),
+    ]
+    # Without ids of their own they are known by document and question, wherever they stand.
+    path.write_text(CSV.replace("a.md;How", "c.md;New?;new;;\r\na.md;How"))
+    assert {row.id for row in found} < {row.id for row in read_labels((path,))}
+
+
+BAD_TABLES = {
+    "other columns": ("name,text\na,b\n", "q.csv needs the columns document, question and answer, and has only name, text"),
+    "a document of text": ("document\nIt weighs 29 kg.\n", "has only document; rename"),
+    "no question": ("document,question,answer\na.md,,b\n", "q.csv:2 has an empty question or answer"),
+    "an open quote": ('document,question,answer\n"a,b,c\n', "q.csv is no CSV at line"),
+    "asked twice": ("document,question,answer\na.md,b,c\na.md,b,d\n", "q.csv:3: the id"),
+    "empty": ("", "q.csv is empty"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_a_bad_table_is_named_with_what_to_do(case: str, tmp_path: Path) -> None:
+    text, words = BAD_TABLES[case]
+    (tmp_path / "q.csv").write_text(text)
+    with pytest.raises(LabelError) as caught:
+        read_labels((tmp_path / "q.csv",))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- labels of the corpus -------------------------------------------------------------------------------------------------
+
+
+def of_corpus(id_: str, document: str, answer: str | None = "29 kg") -> SourceLabel:
+    return SourceLabel(id=id_, document_id=document, question=f"What of {id_}?", answer=answer)
+
+
+def test_labels_that_came_with_the_corpus_stand_beside_the_others(labels: Project) -> None:
+    extra = (of_corpus("c1", "a.md"), of_corpus("c2", "b.md", None))
+    found = labels.register([row("a1", "a.md", split="eval"), row("b1", "b.md", split="train")], DOCUMENTS, extra)
+    assert [(label.id, label.split, label.style) for label in found.labels] == [
+        ("a1", "eval", "factoid"),
+        ("b1", "train", "factoid"),
+        ("c1", "eval", "factoid"),
+        ("c2", "train", "unanswerable"),
+    ]
+    again = labels.register([row("a1", "a.md"), row("b1", "b.md")], {**DOCUMENTS, "a.md": "changed"}, extra)
+    assert {entry.label_id for entry in again.retired} == {"a1", "c1"}
+
+
+def test_an_id_of_the_corpus_may_not_be_used_again(labels: Project) -> None:
+    with pytest.raises(LabelError, match=r"labels\.jsonl:1: the id 'c1' belongs to a question of the corpus itself"):
+        labels.register([row("c1", "a.md")], DOCUMENTS, (of_corpus("c1", "a.md"),))
+
+
+def test_labels_are_scrubbed_as_the_documents_are(labels: Project) -> None:
+    asked = row("a1", "a.md", question="Who is ada@private.example?", answer="ada@private.example")
+    (label,) = labels.register([asked], DOCUMENTS).labels
+    assert (label.question, label.answer) == ("Who is <EMAIL_ADDRESS>?", "<EMAIL_ADDRESS>")
+    asked["answer"] = None
+    (label,) = labels.register([asked], DOCUMENTS).labels
+    assert (label.question, label.answer) == ("Who is <EMAIL_ADDRESS>?", None)
+
+
+# --- documents that are for retrieval only --------------------------------------------------------------------------------
+
+
+def test_what_may_not_be_trained_on_is_evaluated_on(labels: Project) -> None:
+    documents = {f"{i}.md": str(i) for i in range(40)}
+    barred = tuple(f"{i}.md" for i in range(20))
+    found = labels.register([row(f"q{i}", f"{i}.md") for i in range(40)], documents, barred=barred)
+    splits = {label.document_id: label.split for label in found.labels}
+    assert {splits[document] for document in barred} == {"eval", "golden"}
+    assert "train" in splits.values()
+
+
+def test_it_has_no_split_before_its_first_label(labels: Project) -> None:
+    labels.register([row("a1", "a.md", split="eval")], DOCUMENTS, barred=("b.md",))
+    assert labels.splits() == {"a.md": "eval", "c.md": "train"}
+
+
+def test_a_label_to_train_on_it_is_refused(labels: Project) -> None:
+    with pytest.raises(
+        LabelError, match=r"jsonl:1: b\.md is for retrieval only and cannot be trained on; correct split or may_train"
+    ):
+        labels.register([row("b1", "b.md", split="train")], DOCUMENTS, barred=("b.md",))
+
+
+def test_what_was_trained_on_and_may_be_no_longer_leaves_the_training_split(labels: Project) -> None:
+    rows = [row("a1", "a.md", split="eval"), row("b1", "b.md", split="train")]
+    labels.register(rows, DOCUMENTS)
+    rows[1].pop("split")
+    found = labels.register(rows, DOCUMENTS, barred=("b.md",))
+    assert [label.id for label in found.labels] == ["a1"]
+    assert [entry.label_id for entry in found.retired] == ["b1"]
 
 
 # --- splits ---------------------------------------------------------------------------------------------------------------

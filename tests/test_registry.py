@@ -8,6 +8,7 @@ from threading import Barrier
 import pytest
 from samples import sample_decision, sample_drift, sample_eval_report, sample_eval_set, sample_evidence, sample_items
 
+from csift.config import CorpusConfig, SourceConfig
 from csift.corpus import ingest
 from csift.dataset import save
 from csift.db import Database
@@ -32,7 +33,6 @@ from csift.registry import (
 from csift.schemas import (
     Adapter,
     Chunk,
-    Chunking,
     DatasetVersion,
     DriftReport,
     Example,
@@ -96,7 +96,7 @@ def made(db: Database, project: str, tmp_path: Path) -> Iterator[Project]:
     """A project whose lease is held."""
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "a.md").write_text(f"Of {project}.")
-    snapshot = ingest(db, NoIndex(), project, tmp_path / "corpus", Chunking(size=450, overlap=60))
+    snapshot = ingest(db, NoIndex(), project, CorpusConfig(sources=(SourceConfig(location=str(tmp_path / "corpus")),))).snapshot
     with hold(db, project) as lease:
         yield Project(db, project, snapshot.id, lease)
 

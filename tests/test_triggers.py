@@ -13,7 +13,7 @@ from csift.triggers import fingerprint, should_train
 CONFIG = LoopConfig.model_validate(
     {
         "project": "demo",
-        "corpus": {"path": "/a/docs", "questions": ["/a/q.jsonl"]},
+        "corpus": {"sources": [{"location": "/a/docs"}], "questions": ["/a/q.jsonl"]},
         "drift": {"reference": "/a/old.jsonl", "current": "/a/new.jsonl"},
     }
 )
@@ -69,7 +69,7 @@ def test_every_change_is_told_apart() -> None:
 
 def test_moving_the_files_is_no_reason_to_train() -> None:
     moved = told(
-        corpus={"path": "/b/docs", "questions": ["/b/1.jsonl", "/b/2.jsonl"]},
+        corpus={"sources": [{"location": "/b/docs"}], "questions": ["/b/1.jsonl", "/b/2.jsonl"]},
         drift={"reference": "/b/old.jsonl", "current": str(Path("/b/new.jsonl"))},
     )
     trigger = should_train(inputs(moved), inputs())

@@ -1,6 +1,7 @@
 """Tables of the corpus and of what people wrote about it."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
@@ -23,6 +24,31 @@ class DocumentRow(Base):
     document_id: Mapped[str] = mapped_column(primary_key=True)
     split: Mapped[str]
     first_seen: Mapped[datetime] = mapped_column(default=now)
+
+
+class IngestRow(RecordTable, Base):
+    """IngestReport."""
+
+    __tablename__ = "ingests"
+    project: Mapped[str] = mapped_column(index=True)
+    snapshot_id: Mapped[str] = mapped_column(index=True)
+
+
+class FileRow(Base):
+    """What was read from one file, by a key of its bytes and of how it was read and scrubbed, so that it is read once."""
+
+    __tablename__ = "files"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    record: Mapped[dict[str, Any]]
+    read_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class TextRow(Base):
+    """The text of one version of a document, cleaned and scrubbed."""
+
+    __tablename__ = "texts"
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    text: Mapped[str]
 
 
 class ChunkRow(Base):

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import BigInteger, ForeignKey, Identity
 from sqlalchemy.orm import Mapped, mapped_column
 
 from csift.db.base import Base, RecordTable, now
@@ -28,6 +28,16 @@ class DatasetRow(RecordTable, Base):
     snapshot_id: Mapped[str] = mapped_column(ForeignKey("snapshots.id"))
 
 
+class RejectionRow(Base):
+    """Rejection of a candidate for a dataset."""
+
+    __tablename__ = "rejections"
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    record: Mapped[dict[str, Any]]
+
+
 class AdapterRow(RecordTable, Base):
     """Adapter."""
 
@@ -47,18 +57,32 @@ class LossRow(Base):
 
 
 class CallRow(Base):
-    """The ledger: one model call, keyed by all that its answer depends on, with the answer, so that it is never made twice."""
+    """The ledger: one model call, written before it is made and filled in when it ends.
+
+    `key` is all that the answer depends on; a call with a `response` is never made again. Until it is known how a call ended,
+    its `outcome` is "in flight" and its tokens and cost are the most that it may take. A cost that is null has no known price.
+    """
 
     __tablename__ = "calls"
-    key: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    key: Mapped[str] = mapped_column(index=True)
     model: Mapped[str]
     role: Mapped[str]
     prompt_hash: Mapped[str]
-    response: Mapped[dict[str, Any]]
+    response: Mapped[dict[str, Any] | None]
     tokens_in: Mapped[int]
     tokens_out: Mapped[int]
-    cost_usd: Mapped[float]
+    cost_usd: Mapped[float | None]
     seconds: Mapped[float]
     outcome: Mapped[str]
     cycle_id: Mapped[str | None] = mapped_column(index=True)
     at: Mapped[datetime] = mapped_column(default=now)
+
+
+class SpendingRow(Base):
+    """What a cycle's served calls have taken, with what those in flight may take: the one figure a budget is held against."""
+
+    __tablename__ = "spending"
+    cycle_id: Mapped[str] = mapped_column(primary_key=True)
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    usd: Mapped[float]

@@ -6,14 +6,16 @@ plot's name, no dates, and the user's matplotlibrc plays no part. Widths and hei
 """
 
 import io
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from csift.reports.wording import count, level, points_interval
+from csift.reports.wording import count, level, points_interval, spread
 from csift.schemas import Interval, LossPoint, PromotionDecision, SynthesisReport
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.axes import Axes
 
 WIDE, NARROW = 720, 340  # for a screen and for a telephone
@@ -99,6 +101,15 @@ def _for_page(raw: str, name: str, title: str, width: int, height: int) -> str:
     label = f'<title id="{name}-title">{escape(title)}</title>'
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return f'<svg {size} role="img" aria-labelledby="{name}-title">{label}{body}</svg>'
+
+
+def both(draw: Callable[[str, int], str], name: str) -> "Markup":
+    """A plot for a screen and for a telephone; the stylesheet shows one of them, so that its text is never scaled."""
+    from markupsafe import Markup
+
+    parts = (("wide", WIDE), ("narrow", NARROW))
+    # svg() escapes every text that it draws.
+    return Markup("".join(f'<div class="{kind}">{draw(f"{name}-{kind}", width)}</div>' for kind, width in parts))
 
 
 def difference_title(decision: PromotionDecision) -> str:
@@ -220,3 +231,69 @@ def yield_plot(report: SynthesisReport, name: str, width: int) -> str:
 def _bars(report: SynthesisReport) -> list[tuple[str, int]]:
     refused = sorted(report.rejected.items(), key=lambda pair: (-pair[1], pair[0]))
     return [("accepted", report.accepted), *refused]
+
+
+def styles_title(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Rows by style and source in words."""
+    parts = [f"{style} {', '.join(f'{number:,} {source}' for source, number in counts[style].items())}" for style in counts]
+    return f"Training rows by style and source: {'; '.join(parts)}."
+
+
+def styles_plot(counts: Mapping[str, Mapping[str, int]], name: str, width: int) -> str:
+    """Rows of each style, a bar each, parted by source."""
+    styles = sorted(counts, key=lambda style: -sum(counts[style].values()))
+    sources = [source for source in _SOURCE_ROLES if any(counts[style].get(source) for style in styles)]
+
+    def draw(axes: "Axes") -> None:
+        ends = [0] * len(styles)
+        for source in sources:
+            widths = [counts[style].get(source, 0) for style in styles]
+            axes.barh(range(len(styles)), widths, left=ends, height=0.62, color=_ROLES[_SOURCE_ROLES[source]], label=source)
+            ends = [end + more for end, more in zip(ends, widths, strict=True)]
+        for y, end in enumerate(ends):
+            axes.annotate(f"{end:,}", (end, y), xytext=(7, 0), textcoords="offset points", va="center")
+        axes.set_yticks(range(len(styles)), [_STYLE_NAMES.get(style, style) for style in styles])
+        axes.set_ylim(len(styles) - 0.4, -0.6)
+        axes.set_xlim(0, 1.15 * max(1, *ends))
+        axes.xaxis.set_visible(False)
+        axes.grid(visible=False)
+        axes.spines["bottom"].set_visible(False)
+        # Below the axes and as wide as the picture, or a telephone cuts it off.
+        axes.figure.legend(loc="outside lower left", ncols=len(sources), frameon=False, handlelength=0.9, handleheight=0.9)
+
+    return svg(name, styles_title(counts), width, 46 + 28 * len(styles), draw)
+
+
+_STYLE_NAMES = {"yes_no": "yes or no", "multi_chunk": "several chunks"}
+_SOURCE_ROLES = {"human": "accent", "synthetic": "quiet", "feedback": "good"}
+
+
+def lengths_title(what: str, values: Sequence[int]) -> str:
+    """A distribution of lengths in words."""
+    shortest, median, most, longest = spread(values)
+    return f"{what}: shortest {shortest}, median {median}, nine in ten at most {most}, longest {longest}."
+
+
+def lengths_plot(what: str, values: Sequence[int], name: str, width: int) -> str:
+    """How many rows have a length, in at most 24 steps; what is longer than nearly all (99 in 100) stands in the last one."""
+    top = sorted(values)[round(0.99 * (len(values) - 1))]
+    step = max(1, math.ceil((top + 1) / 24))
+    edges = [step * index - 0.5 for index in range(top // step + 2)]
+
+    def draw(axes: "Axes") -> None:
+        axes.hist([min(value, top) for value in values], bins=edges, color=_ROLES["accent"], rwidth=0.9)
+        median = sorted(values)[round(0.5 * (len(values) - 1))]
+        axes.axvline(median, color=_ROLES["ink"], linewidth=1.5)
+        axes.annotate(
+            f"median {median:,}", (median, 1), xycoords=("data", "axes fraction"), xytext=(5, -2), textcoords="offset points",
+            va="top", weight="bold",
+        )  # fmt: skip
+        axes.margins(y=0.2)
+        axes.set_xlim(min(values) - step, edges[-1] + step / 2)
+        axes.grid(visible=False, axis="x")
+        axes.tick_params(axis="y", labelcolor=_ROLES["muted"])
+        axes.locator_params(axis="both", nbins=5, integer=True)
+        axes.set_xlabel(what.lower(), labelpad=8)
+        axes.set_ylabel("rows", labelpad=8)
+
+    return svg(name, lengths_title(what, values), width, 210, draw)

@@ -5,6 +5,7 @@ A number that does not exist (nothing was judged) is "n/a".
 """
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from csift.schemas import DriftReport, Interval, PromotionDecision, Verdict
@@ -78,6 +79,15 @@ def count(number: int, noun: str) -> str:
 def when(moment: datetime) -> str:
     """To the minute, in UTC."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def spread(values: Sequence[int]) -> tuple[str, str, str, str]:
+    """Shortest, median, the length that nine in ten stay below, and longest; "n/a" where there are none."""
+    ordered = sorted(values)
+    if not ordered:
+        return ("n/a",) * 4
+    last = len(ordered) - 1
+    return tuple(f"{ordered[round(share * last)]:,}" for share in (0, 0.5, 0.9, 1))  # type: ignore[return-value]
 
 
 def numbers_sentence(decision: PromotionDecision) -> str:

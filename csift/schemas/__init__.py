@@ -3,8 +3,19 @@
 Every id that can be a content hash is one (`csift.hashing.content_id`), so the same input gives the same id on every machine.
 """
 
-from csift.schemas.base import Failure, Interval, Record, Split, Style
-from csift.schemas.corpus import Chunk, Chunking, CorpusSnapshot, DocumentRef, Hit
+from csift.schemas.base import STYLES, Failure, Interval, Record, Split, Style
+from csift.schemas.corpus import (
+    Chunk,
+    Chunking,
+    CorpusSnapshot,
+    DocumentRef,
+    Hit,
+    IngestReport,
+    NearDuplicate,
+    SkippedDocument,
+    Source,
+    SourceLabel,
+)
 from csift.schemas.examples import (
     DatasetVersion,
     EvalItem,
@@ -31,9 +42,10 @@ from csift.schemas.judging import (
     Verdict,
 )
 from csift.schemas.operations import Cost, Cycle, CycleState, DriftReport, FeedbackRecord, StageRun, Trigger
-from csift.schemas.systems import Adapter, Generation, GenerationParams, LossPoint, System
+from csift.schemas.systems import Adapter, Generation, GenerationParams, LossPoint, System, Teacher
 
 __all__ = [
+    "STYLES",
     "Adapter",
     "ChampionMove",
     "Chunk",
@@ -56,12 +68,14 @@ __all__ = [
     "Generation",
     "GenerationParams",
     "Hit",
+    "IngestReport",
     "Interval",
     "JudgeItem",
     "JudgedAnswer",
     "Label",
     "LabelSet",
     "LossPoint",
+    "NearDuplicate",
     "PairedItem",
     "PreferencePair",
     "PromotionDecision",
@@ -69,12 +83,16 @@ __all__ = [
     "Rejection",
     "RetiredLabel",
     "Score",
+    "SkippedDocument",
     "SliceResult",
+    "Source",
+    "SourceLabel",
     "Split",
     "StageRun",
     "Style",
     "SynthesisReport",
     "System",
+    "Teacher",
     "Trigger",
     "Verdict",
 ]

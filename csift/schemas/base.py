@@ -1,11 +1,12 @@
 """What all records share."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 Split = Literal["train", "eval", "golden"]
-Style = Literal["factoid", "yes_no", "list", "unanswerable"]
+Style = Literal["factoid", "yes_no", "list", "unanswerable", "multi_chunk"]
+STYLES: tuple[Style, ...] = get_args(Style)
 
 
 class Record(BaseModel):

@@ -39,12 +39,14 @@ class LabelSet(Record):
 
 
 class Example(Record):
-    """A training row: question and answer with the chunks shown beside them."""
+    """A training row: question and answer with the chunks shown beside them; the gold ones hold the answer."""
 
     id: str
     question: str
     answer: str
     document_id: str
+    style: Style
+    gold_chunk_ids: tuple[str, ...]
     context_chunk_ids: tuple[str, ...]
     source: Literal["human", "synthetic", "feedback"]
     generator: str | None
@@ -52,10 +54,12 @@ class Example(Record):
 
 
 class PreferencePair(Record):
-    """Two answers to one prompt, ordered by preference; margin in [0, 1] is the judge's difference of scores."""
+    """Two answers to one question over the same chunks, ordered by preference; margin in (0, 1] says how clearly."""
 
     id: str
-    prompt: str
+    question: str
+    document_id: str
+    context_chunk_ids: tuple[str, ...]
     chosen: str
     rejected: str
     source: Literal["ai", "human"]
@@ -64,7 +68,7 @@ class PreferencePair(Record):
 
 
 class Rejection(Record):
-    """A synthetic candidate that was refused, with the filter that refused it."""
+    """A candidate for training that was refused, with the filter that refused it."""
 
     reason: str
     question: str
@@ -76,6 +80,7 @@ class Rejection(Record):
 class SynthesisReport(Record):
     """What a teacher's candidates became; `rejected` counts by reason, `samples` keeps some of each to look at."""
 
+    teacher: str
     candidates: int
     accepted: int
     rejected: dict[str, int]
@@ -83,14 +88,21 @@ class SynthesisReport(Record):
 
 
 class DatasetVersion(Record):
-    """A training set. Its id is a fingerprint of its examples and recipe."""
+    """A training set. Its id is a fingerprint of its examples, preference pairs and recipe.
+
+    `example_ids` repeats an example as often as an epoch shows it; `replayed` of them stood in earlier versions. `documents` counts
+    the documents of each split.
+    """
 
     id: str
     snapshot_id: str
     evalset_id: str
     example_ids: tuple[str, ...]
+    preference_ids: tuple[str, ...]
     recipe: dict[str, str | int | float | None]
     sources: dict[str, int]
+    replayed: int
+    documents: dict[str, int]
     decontaminated: dict[str, int]
     synthesis: SynthesisReport
 

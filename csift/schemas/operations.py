@@ -78,7 +78,7 @@ class Cycle(Record):
 
     id: str
     project: str
-    trigger: Literal["schedule", "manual", "backfill"]
+    trigger: Literal["schedule", "manual", "backfill", "dataset"]
     scheduled_at: datetime
     state: CycleState
     reason: str

@@ -72,6 +72,18 @@ class System(Record):
         return self.of(**{**parts, "snapshot_id": snapshot_id})
 
 
+class Teacher(Record):
+    """Who writes training data: a served model, or a local one with the adapter it was tuned to write with."""
+
+    model: str
+    adapter_id: str | None
+
+    @property
+    def name(self) -> str:
+        """As it stands in records."""
+        return f"{self.model}+{self.adapter_id}" if self.adapter_id else self.model
+
+
 class LossPoint(Record):
     """One optimiser step: mean token loss in nats, learning rate, tokens seen so far."""
 

@@ -84,8 +84,13 @@ def _environment(debug: bool) -> None:
         warnings.simplefilter("ignore")
 
 
+def place(location: str) -> str:
+    """A folder or file that was named on the command line, absolute; s3:// as it is."""
+    return location if "://" in location else str(Path(location).expanduser().resolve())
+
+
 def main() -> None:
     """Entry point of the console script."""
-    from flows.cli import champion, loop, up  # noqa: F401 - they register their commands
+    from flows.cli import champion, dataset, ingest, loop, up  # noqa: F401 - they register their commands
 
     app()

@@ -1,15 +1,14 @@
 """`csift run nightly` and `csift backfill`: the flows in this process, without a server."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from csift.config import load_config
-from csift.exceptions import CycleRunning
+from csift.config import CorpusConfig, load_config
+from csift.exceptions import ConfigError, CycleRunning
 from csift.schemas import Cycle, CycleState
-from flows.cli import DEFAULT_CONFIG, Config, Debug, app, command
+from flows.cli import DEFAULT_CONFIG, Config, Debug, app, command, place
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -30,17 +29,27 @@ def nightly(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> int:
 @command(app, "backfill")
 def backfill(
     config: Config = DEFAULT_CONFIG,
-    corpus: Annotated[Path | None, typer.Option(help="Folder to use in place of corpus.path.")] = None,
+    corpus: Annotated[
+        str | None, typer.Option(help="Folder or s3://bucket/prefix to use in place of the source's location.")
+    ] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Move the champion when the challenger is better.")] = False,
     debug: Debug = False,
 ) -> int:
     """The same loop over a given corpus; the champion stays unless --promote."""
     loaded = load_config(config)
     if corpus is not None:
-        loaded = loaded.model_copy(update={"corpus": loaded.corpus.model_copy(update={"path": corpus.resolve()})})
+        loaded = loaded.model_copy(update={"corpus": over(loaded.corpus, corpus)})
     from flows.backfill import backfill as flow
 
     return _run(lambda: flow(loaded, promote=promote, return_state=True))
+
+
+def over(corpus: CorpusConfig, location: str) -> CorpusConfig:
+    """The corpus with its one source at another place. Raises ConfigError when there are several."""
+    if len(corpus.sources) > 1:
+        raise ConfigError(f"--corpus replaces one source and corpus.sources has {len(corpus.sources)}; write a TOML for this run")
+    source = corpus.sources[0].model_copy(update={"location": place(location)})
+    return corpus.model_copy(update={"sources": (source,)})
 
 
 def _run(start: "Callable[[], State[Any]]") -> int:

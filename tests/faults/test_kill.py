@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from catalogue import configure, toml_of, write_catalogue
+from pumps import configure, toml_of, write_catalogue
 
 from csift import cycles, registry
 from csift.config import LoopConfig

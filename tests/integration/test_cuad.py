@@ -58,7 +58,10 @@ def write_contracts(data: Path, folder: Path, project: str) -> LoopConfig:
     return LoopConfig.model_validate(
         {
             "project": project,
-            "corpus": {"path": folder / "docs", "questions": [folder / "labels.jsonl"]},
+            "corpus": {
+                "sources": [{"location": str(folder / "docs"), "licence": "CC-BY-4.0"}],
+                "questions": [folder / "labels.jsonl"],
+            },
             "synthesis": {"candidates": 8},
             "training": {"max_steps": 3},
             "gate": {"min_items": 20},

@@ -73,7 +73,7 @@ def small_project(folder: Path) -> Path:
     toml = folder / "small.toml"
     toml.write_text("""
 project = "small"
-corpus = { path = "corpus", questions = ["questions.jsonl"] }
+corpus = { sources = [{ location = "corpus" }], questions = ["questions.jsonl"] }
 synthesis = { candidates = 2 }
 training = { max_steps = 2, batch_size = 1 }
 gate = { min_items = 2, resamples = 1000 }
@@ -153,7 +153,7 @@ def test_everything_of_the_file_is_deployed_with_the_project(served: Served) -> 
     for name in ("nightly/nightly", "backfill/backfill"):
         deployment = served.api.read_deployment_by_name(name)
         assert deployment.parameters["config"]["project"] == "small"
-        assert Path(deployment.parameters["config"]["corpus"]["path"]).is_absolute()
+        assert Path(deployment.parameters["config"]["corpus"]["sources"][0]["location"]).is_absolute()
         assert deployment.work_pool_name == POOL
         assert "config" in deployment.parameter_openapi_schema["properties"]
     slug, name = RESULT_STORAGE.split("/")

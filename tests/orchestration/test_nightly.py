@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from catalogue import configure, write_catalogue
 from prefect.client.orchestration import get_client
+from pumps import configure, write_catalogue
 
 from csift import cycles, registry
 from csift.config import LoopConfig
@@ -99,7 +99,7 @@ def test_a_changed_label_starts_training_again(db: Database, config: LoopConfig)
 
 def test_a_changed_document_retires_its_eval_questions(db: Database, config: LoopConfig) -> None:
     run(config)
-    birch = config.corpus.path / "birch.md"
+    birch = Path(config.corpus.sources[0].location) / "birch.md"
     birch.write_text(birch.read_text().replace("4 kg", "5 kg"))
 
     cycle = run(config)

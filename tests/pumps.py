@@ -1,4 +1,4 @@
-"""A small corpus with labels and traffic, written into a folder, and the configuration of a loop over it that takes seconds."""
+"""A small catalogue of pumps with labels and traffic, written into a folder, and a loop over it that takes seconds."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def configure(folder: Path, project: str, model: Path, **training: Any) -> LoopC
     return LoopConfig.model_validate(
         {
             "project": project,
-            "corpus": {"path": folder / "docs", "questions": [folder / "labels.jsonl"]},
+            "corpus": {"sources": [{"location": str(folder / "docs")}], "questions": [folder / "labels.jsonl"]},
             "teacher": {"model": str(model)},
             "synthesis": {"candidates": 6, "demonstrations": 1},
             "training": {"base_model": str(model), "max_steps": 3, "batch_size": 2, "checkpoint_every": 1, **training},
@@ -47,7 +47,15 @@ def configure(folder: Path, project: str, model: Path, **training: Any) -> LoopC
 def toml_of(config: LoopConfig) -> str:
     """The configuration as a project's TOML."""
     lines = [f'project = "{config.project}"']
-    for section, values in config.model_dump(mode="json").items():
+    for section, values in config.model_dump(mode="json", exclude_none=True).items():
         if isinstance(values, dict):
-            lines += [f"\n[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
+            lines += [f"\n[{section}]", *(f"{name} = {_toml(value)}" for name, value in values.items())]
     return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(part) for part in value) + "]"
+    return json.dumps(value)

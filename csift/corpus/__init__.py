@@ -1,0 +1,7 @@
+"""From files to a CorpusSnapshot: sources are listed, their files parsed and scrubbed, the documents cut into chunks."""
+
+from csift.corpus.chunking import chunk
+from csift.corpus.document import NO_TEXT, Document
+from csift.corpus.ingest import ingest, last_ingest, load_chunks
+
+__all__ = ["NO_TEXT", "Document", "chunk", "ingest", "last_ingest", "load_chunks"]

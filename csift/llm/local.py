@@ -1,0 +1,124 @@
+"""The local model: concurrent calls are gathered into batches."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from csift.interfaces import Engine
+from csift.ledger import Call, Charge, Ledger, Reply
+from csift.llm.engine import Account, R, T
+from csift.llm.mapping import LanguageModel
+from csift.schemas import Generation, GenerationParams
+
+WAVE = 32  # items in flight at once
+
+
+def local_model(
+    engine: Engine, ledger: Ledger, role: str, adapter_path: str | None = None, adapter_id: str | None = None
+) -> LanguageModel:
+    """A model on this machine, with an adapter or none. It costs no money and no part of the budget's tokens."""
+    return LanguageModel(GatheringEngine(engine, ledger, role, adapter_path, adapter_id))
+
+
+class GatheringEngine:
+    """Answers concurrent calls in one batch.
+
+    Workers announce themselves (`enter`). When every one of them waits for an answer, all their calls go to the model together,
+    sorted by content; so what is in a batch depends on the work only, never on the timing of threads, and a run that was killed
+    and started again builds the same batches and gets the same answers. Answers are booked in the ledger before anybody sees
+    them, and calls found there are not made again.
+    """
+
+    structured = False
+
+    def __init__(self, engine: Engine, ledger: Ledger, role: str, adapter_path: str | None, adapter_id: str | None) -> None:
+        self.model = f"{engine.id}+{adapter_id}" if adapter_id else engine.id
+        self.role = role
+        self.default = GenerationParams()
+        self.account = Account()
+        self._engine = engine
+        self._ledger = ledger
+        self._adapter_path = adapter_path
+        self._lock = threading.Lock()
+        self._working = 0
+        self._waiting: list[tuple[Call, Future[Reply]]] = []
+
+    def answer(self, call: Call) -> Reply:
+        """Blocks until the batch that the call went into is done."""
+        future: Future[Reply] = Future()
+        with self._lock:
+            self._waiting.append((call, future))
+            batch = self._ready()
+        self._run(batch)
+        return future.result()
+
+    def run(self, one: Callable[[T], R], items: Sequence[T], done: Callable[[int], None]) -> list[R]:
+        """In waves of `WAVE` threads; `done` after each."""
+
+        def work(item: T) -> R:
+            try:
+                return one(item)
+            finally:
+                self._leave()
+
+        results: list[R] = []
+        for start in range(0, len(items), WAVE):
+            wave = items[start : start + WAVE]
+            self._enter(len(wave))
+            with ThreadPoolExecutor(len(wave)) as pool:
+                futures: list[Future[R]] = []
+                try:
+                    for item in wave:
+                        futures.append(pool.submit(work, item))
+                finally:  # after Ctrl-C the workers that were started must not wait for those that never will be
+                    for _ in range(len(wave) - len(futures)):
+                        self._leave()
+                results += [future.result() for future in futures]
+            done(len(results))
+        return results
+
+    def _enter(self, workers: int) -> None:
+        """Announces workers; each ends with `_leave`."""
+        with self._lock:
+            self._working += workers
+
+    def _leave(self) -> None:
+        """One worker has made its last call."""
+        with self._lock:
+            self._working -= 1
+            batch = self._ready()
+        self._run(batch)
+
+    def _ready(self) -> list[tuple[Call, Future[Reply]]]:
+        if not self._waiting or len(self._waiting) < self._working:
+            return []
+        batch, self._waiting = self._waiting, []
+        return sorted(batch, key=lambda entry: entry[0].key)
+
+    def _run(self, batch: list[tuple[Call, Future[Reply]]]) -> None:
+        if not batch:
+            return
+        try:
+            answers = self._answer([call for call, _ in batch])
+        except BaseException as error:  # noqa: BLE001 - every waiting worker must hear of it, also of Ctrl-C
+            for _, future in batch:
+                future.set_exception(error)
+            return
+        for call, future in batch:
+            future.set_result(answers[call.key])
+
+    def _answer(self, calls: list[Call]) -> dict[str, Reply]:
+        answers = self._ledger.find(calls)
+        self.account.reused(sum(call.key in answers for call in calls))
+        fresh = {call.key: call for call in calls if call.key not in answers}
+        groups: dict[GenerationParams, list[Call]] = {}
+        for call in fresh.values():
+            groups.setdefault(call.params, []).append(call)
+        made: list[tuple[Call, Generation]] = []
+        for params, group in groups.items():
+            generations = self._engine.generate([call.messages for call in group], params, self._adapter_path)
+            made += zip(group, generations, strict=True)
+        self._ledger.book(made)
+        for _, generation in made:
+            self.account.made(Charge(generation.tokens_in, generation.tokens_out), answered=True)
+        return answers | {call.key: generation for call, generation in made}

@@ -1,0 +1,258 @@
+"""One HTTP exchange with a model service: OpenAI chat completions (any compatible server) and Bedrock's Converse.
+
+Each makes exactly one attempt; when to try again is csift.llm.remote's. Bedrock is asked by Converse alone, which is the same for
+Claude, Llama, Mistral and Nova. Only text goes in and out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal, Protocol
+
+from csift.exceptions import ConfigError
+from csift.interfaces import Messages
+from csift.ledger import REFUSED, Call
+from csift.settings import Settings
+
+THROTTLED, UNAVAILABLE, UNREACHABLE = "throttled", "unavailable", "unreachable"
+TIMEOUT, RESET, MALFORMED = "timeout", "reset", "malformed"
+REJECTED, DENIED, UNKNOWN = "rejected", "denied", "unknown model"
+PASSING = {THROTTLED, UNAVAILABLE, UNREACHABLE, TIMEOUT, RESET, MALFORMED}  # worth another try
+MAYBE_PAID = {TIMEOUT, RESET, MALFORMED}  # the service may have answered, and then it charges
+CONNECT_SECONDS = 10.0
+
+BY_STATUS = {401: DENIED, 403: DENIED, 404: UNKNOWN, 408: TIMEOUT, 409: UNAVAILABLE, 425: UNAVAILABLE, 429: THROTTLED}
+BY_EXCEPTION = {
+    "ThrottlingException": THROTTLED,
+    "ModelNotReadyException": UNAVAILABLE,
+    "ModelTimeoutException": TIMEOUT,
+    "ModelErrorException": UNAVAILABLE,
+    "AccessDeniedException": DENIED,
+    "UnrecognizedClientException": DENIED,
+    "ExpiredTokenException": DENIED,
+    "InvalidSignatureException": DENIED,
+    "ResourceNotFoundException": UNKNOWN,
+}
+
+Finish = Literal["stop", "length", "refused"]
+Part = Literal["temperature", "seed", "system", "max_tokens"]
+
+
+class CallError(Exception):
+    """An exchange that gave no answer. `retry_after` in seconds, when the service names it."""
+
+    def __init__(self, kind: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = " ".join(message.split())[:300]
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. Tokens are None when the service does not count them."""
+
+    text: str
+    finish: Finish
+    tokens_in: int | None
+    tokens_out: int | None
+
+
+class Service(Protocol):
+    """Sends a call, without the parts that its model has refused to take. Raises CallError."""
+
+    def send(self, call: Call, dropped: frozenset[Part]) -> Answer: ...
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a Retry-After header asks to wait; it holds seconds or a date (RFC 9110, section 10.2.3)."""
+    value = headers.get("retry-after", "").strip()
+    if value.replace(".", "", 1).isdigit():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def refused_part(message: str) -> Part | None:
+    """The part of a request that a model does not take, as the message of a 400 names it."""
+    words = message.lower()
+    if not any(word in words for word in ("support", "deprecated", "unrecognized", "unknown", "not allowed", "extra")):
+        return None
+    parts: tuple[Part, ...] = ("max_tokens", "temperature", "seed", "system")
+    return next((part for part in parts if part in words), None)
+
+
+def without_system(messages: Messages) -> Messages:
+    """The chat with its system message put before the first question, for models that take none."""
+    if messages[0]["role"] != "system":
+        return messages
+    system, first, *rest = messages
+    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+
+
+class OpenAIService:
+    """`POST {base}/chat/completions` by the openai package, its retries off."""
+
+    def __init__(self, model: str, where: Settings, concurrency: int) -> None:
+        import httpx
+        import openai
+
+        if where.openai_base_url is None and where.openai_api_key is None:
+            raise ConfigError(
+                f"openai/{model} needs a key; set CSIFT_OPENAI_API_KEY, or CSIFT_OPENAI_BASE_URL for another server"
+            )
+        self._model = model
+        self._client = openai.OpenAI(
+            base_url=where.openai_base_url or "https://api.openai.com/v1",
+            api_key=where.openai_api_key.get_secret_value() if where.openai_api_key else "none",
+            max_retries=0,
+            timeout=httpx.Timeout(where.call_timeout, connect=min(CONNECT_SECONDS, where.call_timeout)),
+            http_client=openai.DefaultHttpxClient(
+                limits=httpx.Limits(max_connections=concurrency + 1, max_keepalive_connections=concurrency + 1)
+            ),
+        )
+
+    def send(self, call: Call, dropped: frozenset[Part]) -> Answer:
+        """One attempt."""
+        import openai
+
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": without_system(call.messages) if "system" in dropped else call.messages,
+            # OpenAI's reasoning models take only the newer name, many other servers know only the older one
+            "max_completion_tokens" if "max_tokens" in dropped else "max_tokens": call.params.max_new_tokens,
+        }
+        optional = {"temperature": call.params.temperature, "seed": call.params.seed}
+        body |= {name: value for name, value in optional.items() if name not in dropped}
+        try:
+            completion = self._client.chat.completions.create(**body)
+        except openai.APITimeoutError as error:
+            raise CallError(TIMEOUT, f"no answer: {error}") from None
+        except openai.APIStatusError as error:
+            raise self._status_error(error) from None
+        except openai.APIConnectionError as error:
+            raise CallError(*_connection(error.__cause__ or error)) from None
+        except ValueError as error:  # the body is no JSON; the package lets the decoder's error through
+            raise CallError(MALFORMED, f"the answer is not JSON: {error}") from None
+        return _read_completion(completion)
+
+    @staticmethod
+    def _status_error(error: Any) -> CallError:
+        status, code = error.status_code, str(error.code or "")
+        message = error.body.get("message", error.message) if isinstance(error.body, dict) else error.message
+        if status == 429 and code == "insufficient_quota":  # waiting does not help
+            return CallError(DENIED, f"429 {message}")
+        kind = REFUSED if code == "content_filter" else BY_STATUS.get(status, UNAVAILABLE if status >= 500 else REJECTED)
+        return CallError(kind, f"{status} {message}", retry_after(error.response.headers))
+
+
+def _connection(cause: BaseException) -> tuple[str, str]:
+    """Whether a connection that failed may have carried the request already."""
+    import httpx
+
+    told = f"{type(cause).__name__}: {cause}"
+    return (
+        (UNREACHABLE, told) if isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout) else (RESET, told)
+    )
+
+
+def _read_completion(completion: Any) -> Answer:
+    try:
+        choice, usage = completion.choices[0], completion.usage
+        refusal = getattr(choice.message, "refusal", None)
+        finish: Finish = "length" if choice.finish_reason == "length" else "stop"
+        if refusal or choice.finish_reason == "content_filter":
+            finish = REFUSED
+        return Answer(
+            text=refusal or choice.message.content or "",
+            finish=finish,
+            tokens_in=usage.prompt_tokens if usage else None,
+            tokens_out=usage.completion_tokens if usage else None,
+        )
+    except (AttributeError, IndexError, TypeError) as error:
+        raise CallError(MALFORMED, f"the answer is no chat completion: {error}") from None
+
+
+class BedrockService:
+    """`Converse` by boto3, botocore's retries off; keys come from AWS's usual places."""
+
+    def __init__(self, model: str, where: Settings, concurrency: int) -> None:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
+        self._model = model
+        config = Config(
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            connect_timeout=min(CONNECT_SECONDS, where.call_timeout),
+            read_timeout=where.call_timeout,
+            max_pool_connections=concurrency + 1,
+        )
+        try:
+            self._client = boto3.client(
+                "bedrock-runtime", region_name=where.aws_region, endpoint_url=where.aws_endpoint_url, config=config
+            )
+        except BotoCoreError as error:
+            raise ConfigError(f"bedrock/{model}: {error} Set CSIFT_AWS_REGION and AWS's keys") from None
+
+    def send(self, call: Call, dropped: frozenset[Part]) -> Answer:
+        """One attempt. Converse has no seed."""
+        from botocore import exceptions as boto
+        from botocore.parsers import ResponseParserError
+
+        messages = without_system(call.messages) if "system" in dropped else call.messages
+        limits: dict[str, Any] = {"maxTokens": call.params.max_new_tokens}
+        if "temperature" not in dropped:
+            limits["temperature"] = call.params.temperature
+        body: dict[str, Any] = {
+            "modelId": self._model,
+            "messages": [{"role": m["role"], "content": [{"text": m["content"]}]} for m in messages if m["role"] != "system"],
+            "inferenceConfig": limits,
+        }
+        if system := [{"text": message["content"]} for message in messages if message["role"] == "system"]:
+            body["system"] = system
+        try:
+            response = self._client.converse(**body)
+        except boto.ClientError as error:
+            raise self._status_error(error) from None
+        except (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError) as error:
+            raise CallError(UNREACHABLE, str(error)) from None
+        except boto.ReadTimeoutError as error:
+            raise CallError(TIMEOUT, str(error)) from None
+        except boto.HTTPClientError as error:
+            raise CallError(RESET, str(error)) from None
+        except (boto.NoCredentialsError, boto.PartialCredentialsError, boto.TokenRetrievalError, boto.SSOError) as error:
+            raise CallError(DENIED, str(error)) from None
+        except (ResponseParserError, AttributeError) as error:  # the latter for JSON that is no object
+            raise CallError(MALFORMED, str(error)) from None
+        return _read_converse(response)
+
+    @staticmethod
+    def _status_error(error: Any) -> CallError:
+        name, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        by_status = BY_STATUS.get(status, UNAVAILABLE if status >= 500 else REJECTED)
+        kind = UNKNOWN if "model identifier is invalid" in message else BY_EXCEPTION.get(name, by_status)
+        headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
+        return CallError(kind, f"{status} {name}: {message}", retry_after(headers))
+
+
+def _read_converse(response: Any) -> Answer:
+    try:
+        blocks = response["output"]["message"]["content"]
+        reason = response["stopReason"]
+        usage = response.get("usage", {})
+        finish: Finish = "length" if reason in {"max_tokens", "model_context_window_exceeded"} else "stop"
+        if reason in {"content_filtered", "guardrail_intervened"}:
+            finish = REFUSED
+        return Answer(
+            text="".join(block.get("text", "") for block in blocks),
+            finish=finish,
+            tokens_in=usage.get("inputTokens"),
+            tokens_out=usage.get("outputTokens"),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CallError(MALFORMED, f"the answer is no Converse response: {error!r}") from None

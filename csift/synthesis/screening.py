@@ -1,0 +1,86 @@
+"""The filters that need all candidates together: self-containment, near-duplicates, over-represented topics."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from csift.interfaces import Embedder
+from csift.retrieval.ranking import own_ranks
+from csift.schemas import Chunk, Rejection
+from csift.synthesis.drafts import Candidate
+from csift.textmatch import normalise
+
+FOUND_WITHIN = 3  # a question that leaves its own chunk further down is too vague
+SAME_TOPIC = 0.6  # cosine of two questions from which they are on one topic
+SMALLEST_TOPIC = 3  # questions that any topic may have
+
+
+def screen(
+    candidates: Sequence[Candidate],
+    present: Sequence[str],
+    chunks: Sequence[Chunk],
+    embedder: Embedder,
+    *,
+    near_duplicate: float,
+    max_topic_share: float,
+) -> tuple[list[Candidate], list[Rejection]]:
+    """Candidates that stand on their own and say something new, in order, and the others with why.
+
+    `present` are the questions that are there already: people's, and those accepted in earlier rounds; none of them is looked at
+    again. A topic is a question with all later ones that resemble it; beyond its share, further ones are refused.
+    """
+    if not candidates:
+        return [], []
+    ranks = _ranks(candidates, chunks, embedder)
+    vectors = embedder.embed([candidate.question for candidate in candidates])
+    kept = _Kept(present, embedder, max(SMALLEST_TOPIC, int(max_topic_share * (len(present) + len(candidates)))))
+    accepted, rejections = [], []
+    for candidate, rank, vector in zip(candidates, ranks, vectors, strict=True):
+        if rank > FOUND_WITHIN:
+            rejections.append(candidate.rejected("vague", f"alone it finds its chunk at rank {rank} of its document"))
+        elif other := kept.twin(candidate.question, vector, near_duplicate):
+            rejections.append(candidate.rejected("near duplicate", other))
+        elif kept.crowded(vector):
+            rejections.append(candidate.rejected("over-represented topic", kept.nearest(vector)))
+        else:
+            kept.add(candidate.question, vector)
+            accepted.append(candidate)
+    return accepted, rejections
+
+
+def _ranks(candidates: Sequence[Candidate], chunks: Sequence[Chunk], embedder: Embedder) -> list[int]:
+    """Rank of each question's best gold chunk in its document; an unanswerable question has none and stands first."""
+    asked = [(i, id_) for i, candidate in enumerate(candidates) for id_ in candidate.chunk_ids]
+    found = own_ranks(embedder, [candidates[i].question for i, _ in asked], [id_ for _, id_ in asked], chunks)
+    best: dict[int, int] = {}
+    for (i, _), rank in zip(asked, found, strict=True):
+        best[i] = min(rank, best.get(i, rank))
+    return [1 if candidate.style == "unanswerable" else best[i] for i, candidate in enumerate(candidates)]
+
+
+class _Kept:
+    """The questions that are in, with their topics."""
+
+    def __init__(self, present: Sequence[str], embedder: Embedder, room: int) -> None:
+        self._questions = list(present)
+        self._words = {normalise(question) for question in present}
+        self._vectors = [*embedder.embed(present)] if present else []
+        self._room = room
+
+    def add(self, question: str, vector: np.ndarray) -> None:
+        self._questions.append(question)
+        self._words.add(normalise(question))
+        self._vectors.append(vector)
+
+    def twin(self, question: str, vector: np.ndarray, threshold: float) -> str:
+        if normalise(question) in self._words:
+            return question
+        if not self._vectors or np.max(similarity := np.stack(self._vectors) @ vector) < threshold:
+            return ""
+        return self._questions[int(np.argmax(similarity))]
+
+    def nearest(self, vector: np.ndarray) -> str:
+        return self._questions[int(np.argmax(np.stack(self._vectors) @ vector))]
+
+    def crowded(self, vector: np.ndarray) -> bool:
+        return bool(self._vectors) and int(np.sum(np.stack(self._vectors) @ vector >= SAME_TOPIC)) >= self._room

@@ -1,0 +1,103 @@
+"""Have the teacher write training data: dealt out in assignments, each written in a task of its own, screened round by round."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+
+from csift import synthesis
+from csift.config import LoopConfig
+from csift.exceptions import BudgetExhausted, ConfigError
+from csift.llm import is_served
+from csift.schemas import LabelSet, Teacher
+from csift.settings import settings
+from csift.synthesis import Assignment, Drafts, Harvest
+from csift.training import TrainingRow, train_sft
+from tasks.collaborators import base_model, embedder, store, trainable_chunks, writer
+from tasks.progress import reporter
+
+KEPT = timedelta(days=30)  # for which a written assignment is taken from Prefect's results; the ledger keeps its calls for good
+
+
+@task(name="tune teacher")
+def tune_teacher(config: LoopConfig, labels: LabelSet) -> Teacher:
+    """A local teacher learns to ask; an adapter that was tuned on the same lessons is taken as it is."""
+    told = config.teacher
+    if is_served(told.model) or not told.tune_steps or not config.synthesis.candidates:
+        return Teacher(model=told.model, adapter_id=None)
+    chunks = trainable_chunks(config.project, labels.snapshot_id)
+    lessons = [*synthesis.bundled_lessons(), *synthesis.lessons_of(labels.of_split("train"), chunks)]
+    rows = [TrainingRow(row.prompt, row.completion) for row in synthesis.lesson_rows(lessons)]
+    adapter = train_sft(
+        base_model(told.model),
+        rows,
+        synthesis.lessons_hash(lessons),
+        synthesis.tuning(told, config.training.max_length),
+        store(),
+        settings().root / "training",
+        settings().threads,
+        lambda id_, point: None,
+        reporter("tune teacher"),
+    )
+    return Teacher(model=told.model, adapter_id=adapter.id)
+
+
+@task(name="reword")
+def reword(cycle_id: str, config: LoopConfig, labels: LabelSet, teacher: Teacher) -> Harvest:
+    """People's training questions in other words; the harvest starts with them."""
+    chunks = trainable_chunks(config.project, labels.snapshot_id)
+    drafts = writer(config, cycle_id, teacher).reword(labels.of_split("train"), chunks, config.synthesis)
+    return _gathered(config, labels, Harvest(), [drafts])
+
+
+@task(name="deal")
+def deal(
+    cycle_id: str, config: LoopConfig, labels: LabelSet, teacher: Teacher, number: int, harvest: Harvest
+) -> list[Assignment]:
+    """What is to be written in this round."""
+    chunks = trainable_chunks(config.project, labels.snapshot_id)
+    train = labels.of_split("train")
+    return writer(config, cycle_id, teacher).deal(chunks, config.synthesis, number, train, harvest.accepted)
+
+
+def _same_work(context: TaskRunContext, given: dict[str, Any]) -> str:
+    """All that an assignment's drafts depend on: what is asked for, of whom, by which prompts."""
+    told, teacher = given["config"].synthesis, given["teacher"]
+    asked = [given["assignment"].id, teacher.model, str(teacher.adapter_id), *told.styles, str(told.min_rating)]
+    return "-".join(["write", *asked, *synthesis.prompt_hashes().values()])
+
+
+def _passing(task: Any, run: Any, state: Any) -> bool:
+    """Neither an empty budget nor a wrong setting goes away by itself."""
+    error = state.result(raise_on_failure=False)
+    return not isinstance(error, BudgetExhausted | ConfigError)
+
+
+@task(
+    name="write",
+    task_run_name="write {assignment.count} questions",
+    cache_key_fn=_same_work,
+    cache_expiration=KEPT,
+    retries=2,
+    retry_delay_seconds=[10, 60],
+    retry_condition_fn=_passing,
+)
+def write(cycle_id: str, config: LoopConfig, labels: LabelSet, teacher: Teacher, assignment: Assignment) -> Drafts:
+    """One assignment, most often one document; every call is in the ledger."""
+    chunks = {chunk.id: chunk for chunk in trainable_chunks(config.project, labels.snapshot_id)}
+    return writer(config, cycle_id, teacher).write(assignment, chunks)
+
+
+@task(name="gather", cache_policy=NO_CACHE)
+def gather(config: LoopConfig, labels: LabelSet, harvest: Harvest, drafts: list[Drafts]) -> Harvest:
+    """The round's drafts behind the filters that need them all."""
+    return _gathered(config, labels, harvest, drafts)
+
+
+def _gathered(config: LoopConfig, labels: LabelSet, harvest: Harvest, drafts: Sequence[Drafts]) -> Harvest:
+    chunks = trainable_chunks(config.project, labels.snapshot_id)
+    train = labels.of_split("train")
+    return synthesis.gather(harvest, drafts, train, chunks, embedder(), config.synthesis, config.dataset.near_duplicate)
