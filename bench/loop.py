@@ -138,13 +138,16 @@ def _sides(model: Path, questions: Path, repeats: int, seed: int) -> tuple[list[
 
 
 def _forget_calls() -> None:
+    """Neither answers nor results of written assignments, so that both sides do the work."""
     import sqlalchemy as sa
 
     from csift.db import database
     from csift.db.learning import CallRow
+    from csift.db.operations import TaskResultRow
 
     with database().session() as session:
         session.execute(sa.delete(CallRow))
+        session.execute(sa.delete(TaskResultRow))
 
 
 def _bare(config) -> None:
@@ -154,7 +157,7 @@ def _bare(config) -> None:
     from csift.leases import hold
     from csift.prompts import answer_prompt
     from csift.reports.run_report import RunReport, render_run_report
-    from csift.schemas import GatePolicy, GenerationParams, SynthesisReport, System
+    from csift.schemas import GatePolicy, GenerationParams, SynthesisReport, System, Teacher
     from csift.settings import settings
     from csift.training import TrainingRow, train_sft
     from tasks import collaborators as use
@@ -169,7 +172,7 @@ def _bare(config) -> None:
         known = registry.find(db, drift.DriftReport, drift.drift_id(*windows, use.embedder(), config.drift))
         drifted = known or drift.check_drift(*windows, use.embedder(), config.drift, use.store())
         registry.save_drift(db, project, drifted)
-        ingested = corpus.ingest(db, use.index(project), project, config.corpus)
+        ingested = corpus.ingest(db, use.index(project, config.retrieval), project, config.corpus)
         snapshot = ingested.snapshot
         labelled = labels.register(db, project, config.corpus, ingested)
         evalset = evalsets.freeze(db, project, labelled, config.gate.min_items)
@@ -177,23 +180,45 @@ def _bare(config) -> None:
         with db.session() as session:
             splits = labels.document_splits(session, project)
         base = use.base_model(config.training.base_model)
-        made = synthesis.synthesise(
-            use.gathering(base, cycle_id, "teacher"),
-            base.name,
-            [chunk for chunk in chunks if splits[chunk.document_id] == "train"],
-            labelled.of_split("train"),
-            config.synthesis.candidates,
-            config.synthesis.demonstrations,
-            config.synthesis.seed,
+        train = labelled.of_split("train")
+        told = config.synthesis
+        allowed = use.trainable_chunks(project, snapshot.id)
+        lessons = [*synthesis.bundled_lessons(), *synthesis.lessons_of(train, allowed)]
+        tuned = train_sft(
+            base,
+            [TrainingRow(row.prompt, row.completion) for row in synthesis.lesson_rows(lessons)],
+            synthesis.lessons_hash(lessons),
+            synthesis.tuning(config.teacher, config.training.max_length),
+            use.store(),
+            root / "training",
+            settings().threads,
+            lambda id_, point: None,
         )
-        held_out = dataset.from_labels([*labelled.of_split("eval"), *labelled.of_split("golden")])
-        protected = [(example.question, example.answer) for example in held_out]
-        candidates = [*dataset.from_labels(labelled.of_split("train")), *made.examples]
-        kept, rejected = dataset.clean(candidates, protected, use.embedder(), config.dataset)
-        rows = dataset.with_contexts(kept, use.index(project), chunks, config.retrieval.k)
-        yielded = SynthesisReport(candidates=made.candidates, accepted=len(made.examples), rejected={}, samples=())
-        version = dataset.save(
-            db, rows, snapshot_id=snapshot.id, evalset_id=evalset.id, recipe={}, synthesis=yielded, rejected=rejected
+        teacher = Teacher(model=config.teacher.model, adapter_id=tuned.id)
+        writer = use.writer(config, cycle_id, teacher)
+        made = synthesis.synthesise(writer, allowed, train, use.embedder(), told, config.dataset.near_duplicate)
+        version = dataset.build(
+            db,
+            project,
+            dataset.Ingredients(
+                snapshot=snapshot,
+                chunks=chunks,
+                splits=splits,
+                labels=labelled,
+                synthetic=made.examples,
+                feedback=(),
+                preferences=(),
+                synthesis=SynthesisReport(
+                    teacher=teacher.name, candidates=made.candidates, accepted=len(made.examples), rejected={}, samples=()
+                ),
+                rejections=made.rejections,
+            ),
+            evalset_id=evalset.id,
+            embedder=use.embedder(),
+            retriever=use.retriever(config),
+            k=config.retrieval.k,
+            config=config.dataset,
+            recipe={},
         )
         texts = {chunk.id: chunk.text for chunk in chunks}
         training_rows = [
@@ -220,7 +245,7 @@ def _bare(config) -> None:
                 program="standard",
                 program_hash=rag.standard_program_hash(),
                 snapshot_id=snapshot.id,
-                embedder=use.embedder().id,
+                embedder=use.retriever(config).id,
                 k=config.retrieval.k,
                 generation=GenerationParams(),
             )
@@ -228,8 +253,8 @@ def _bare(config) -> None:
         reports = []
         for answering in (registry.bootstrap_champion(db, project, system(None)), system(adapter.id)):
             registry.save_system(db, answering)
-            engine = use.gathering(base, cycle_id, "rag", answering.adapter_id)
-            program = rag.standard_program(use.index(project), answering.k)
+            engine = use.answering(base, cycle_id, "rag", answering.adapter_id)
+            program = rag.standard_program(use.retriever(config), answering.k)
             reports.append(evaluation.evaluate(db, answering, evalset, program, engine, use.judge(config)))
         policy = GatePolicy.model_validate(config.gate.model_dump(exclude={"promote"}))
         decision = registry.save_decision(db, promotion.decide(promotion.pair(*reports, evalset), policy))

@@ -91,7 +91,9 @@ class SynthesisConfig(Section):
     paraphrases: float = Field(0.1, ge=0, le=1, description="Share of candidates that reword a human question")
     min_rating: int = Field(3, ge=1, le=5, description="Lowest rating of a question by a served teacher")
     max_topic_share: float = Field(0.25, gt=0, le=1, description="Largest share of one topic among accepted questions")
-    preferences: int = Field(0, ge=0, description="Questions for which the champion's answers are compared, for preference training")
+    preferences: int = Field(
+        0, ge=0, description="Questions for which the champion's answers are compared, for preference training"
+    )
     seed: int = Field(0, description="Draws the passages and demonstrations")
 
 

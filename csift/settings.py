@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr | None = Field(None, description="Its key; a server of one's own may need none")
     aws_endpoint_url: str | None = Field(None, description="In place of AWS's own endpoints")
     aws_region: str | None = Field(None, description="Region of Bedrock; without it from AWS's usual settings, as the keys")
+    knowledge_base_id: str | None = Field(None, description="Bedrock knowledge base that bedrock-knowledge-base means")
+    chroma_url: str | None = Field(None, description="Chroma server that chroma-server means, http://host:port")
     call_timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer of a served model")
     threads: int = Field(2, ge=1, description="CPU threads for inference and training")
     progress_seconds: float = Field(2.0, gt=0, description="Shortest time between two updates of a progress artifact")

@@ -2,17 +2,20 @@
 
 from functools import lru_cache
 
-from csift.config import BudgetConfig, LoopConfig, TeacherConfig
+from csift.config import BudgetConfig, LoopConfig, RetrievalConfig, TeacherConfig
 from csift.corpus import load_chunks
 from csift.db import database
+from csift.exceptions import ConfigError
 from csift.inference import LocalEngine
+from csift.interfaces import Retriever
 from csift.judges import ReferenceJudge
 from csift.labels import document_splits
 from csift.ledger import Budget, Ledger
 from csift.llm import LanguageModel, is_served, local_model, remote_model
 from csift.models import BaseModel, resolve
 from csift.registry import load
-from csift.retrieval import ChromaIndex, MiniLM
+from csift.retrieval import BedrockKnowledgeBase, ChromaIndex, MiniLM, minilm
+from csift.retrieval import embedder as make_embedder
 from csift.schemas import Chunk, CorpusSnapshot, Teacher
 from csift.settings import settings
 from csift.storage import LocalStore
@@ -26,14 +29,40 @@ def store() -> LocalStore:
 
 @lru_cache(maxsize=1)
 def embedder() -> MiniLM:
-    """The bundled MiniLM; its weights load with the first text."""
-    return MiniLM(settings().threads)
+    """The bundled MiniLM, which compares questions and answers; its weights load with the first text."""
+    return minilm(settings().threads)
+
+
+def index(project: str, told: RetrievalConfig) -> ChromaIndex | None:
+    """What the project's chunks go into; None where AWS fills a knowledge base itself."""
+    return None if told.retriever == "bedrock-knowledge-base" else _chroma(project, told.embedder, told.retriever)
+
+
+def retriever(config: LoopConfig) -> Retriever:
+    """What finds the chunks for a question. Raises ConfigError when a knowledge base is meant and none is named."""
+    told = settings()
+    if held := index(config.project, config.retrieval):
+        return held
+    if not told.knowledge_base_id:
+        raise ConfigError("retrieval.retriever is bedrock-knowledge-base; name it with CSIFT_KNOWLEDGE_BASE_ID")
+    return BedrockKnowledgeBase(told.knowledge_base_id, told.aws_region, told.aws_endpoint_url)
 
 
 @lru_cache(maxsize=4)
-def index(project: str) -> ChromaIndex:
-    """The project's index."""
-    return ChromaIndex(settings().root / "chroma", project, embedder())
+def _chroma(project: str, embedder_spec: str, kind: str) -> ChromaIndex:
+    told = settings()
+    if kind == "chroma-server" and not told.chroma_url:
+        raise ConfigError("retrieval.retriever is chroma-server; say where it is with CSIFT_CHROMA_URL")
+    chosen = make_embedder(
+        embedder_spec,
+        threads=told.threads,
+        openai_base_url=told.openai_base_url,
+        openai_api_key=told.openai_api_key,
+        aws_region=told.aws_region,
+        aws_endpoint_url=told.aws_endpoint_url,
+    )
+    where = str(told.chroma_url) if kind == "chroma-server" else told.root / "chroma"
+    return ChromaIndex(where, project, chosen)
 
 
 def base_model(name: str) -> BaseModel:

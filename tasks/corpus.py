@@ -16,7 +16,9 @@ from tasks.progress import reporter
 def ingest(cycle_id: str, config: LoopConfig) -> IngestReport:
     """Documents → chunks → index; only what changed."""
     with cycles.stage(database(), cycle_id, "ingest") as made:
-        report = ingest_corpus(database(), index(config.project), config.project, config.corpus, reporter("ingest"))
+        report = ingest_corpus(
+            database(), index(config.project, config.retrieval), config.project, config.corpus, reporter("ingest")
+        )
         made.append(report.snapshot.id)
     return report
 

@@ -11,7 +11,7 @@ from csift.llm import is_served
 from csift.reports import data_card
 from csift.schemas import CorpusSnapshot, DatasetVersion, EvalSet, Failure, LabelSet, SynthesisReport, System, Teacher
 from csift.synthesis import Harvest, PreferenceResult
-from tasks.collaborators import answering, base_model, chunks, embedder, index, judge, served_teacher, store, trainable_chunks
+from tasks.collaborators import answering, base_model, chunks, embedder, judge, retriever, served_teacher, store, trainable_chunks
 from tasks.progress import reporter
 
 
@@ -23,7 +23,7 @@ def prefer(cycle_id: str, config: LoopConfig, labels: LabelSet, harvest: Harvest
         return PreferenceResult(pairs=(), asked=0, inconsistent=0, failed=0)
     allowed = trainable_chunks(config.project, labels.snapshot_id)
     examples = [*dataset.from_labels(labels.of_split("train")), *synthesis.result(harvest, config.teacher.model).examples]
-    rows = dataset.with_contexts(examples[:wanted], index(config.project), allowed, config.retrieval.k, config.dataset)
+    rows = dataset.with_contexts(examples[:wanted], retriever(config), allowed, config.retrieval.k, config.dataset)
     texts = {chunk.id: chunk for chunk in allowed}
     model = answering(base_model(champion.base_model), cycle_id, "preferences", champion.adapter_id)
     sampled = synthesis.sample_answers(model, rows, texts, reporter("preferences"))
@@ -74,7 +74,7 @@ def build_dataset(
             given,
             evalset_id=evalset.id,
             embedder=embedder(),
-            retriever=index(config.project),
+            retriever=retriever(config),
             k=config.retrieval.k,
             config=config.dataset,
             recipe={"teacher": synthetic.teacher, **_told(config), **synthesis.prompt_hashes()},

@@ -8,7 +8,7 @@ from csift.db import database
 from csift.evaluation import evaluate as evaluate_system
 from csift.rag import standard_program, standard_program_hash
 from csift.schemas import Adapter, CorpusSnapshot, EvalReport, EvalSet, GenerationParams, System
-from tasks.collaborators import answering, base_model, embedder, index, judge
+from tasks.collaborators import answering, base_model, judge, retriever
 from tasks.progress import reporter
 
 
@@ -33,7 +33,7 @@ def _configured(config: LoopConfig, snapshot: CorpusSnapshot, adapter_id: str | 
         program="standard",
         program_hash=standard_program_hash(),
         snapshot_id=snapshot.id,
-        embedder=embedder().id,
+        embedder=retriever(config).id,
         k=config.retrieval.k,
         generation=GenerationParams(),
     )
@@ -46,7 +46,7 @@ def evaluate(cycle_id: str, config: LoopConfig, system: System, evalset: EvalSet
     with cycles.stage(db, cycle_id, f"judge {role}") as made:
         registry.save_system(db, system)
         model = answering(base_model(system.base_model), cycle_id, "rag", system.adapter_id)
-        program = standard_program(index(config.project), system.k)
+        program = standard_program(retriever(config), system.k)
         report = evaluate_system(db, system, evalset, program, model, judge(config), reporter(f"judge {role}"))
         made.append(report.id)
     return report

@@ -144,7 +144,7 @@ class _Section:
     def _cut(self, sentence: str) -> Iterator[str]:
         """Cuts an over-long sentence at spaces, or where it has none, anywhere."""
         while (end := self._longest(sentence)) < len(sentence):
-            space = sentence.rfind(" ", end // 2, end + 1)
+            space = sentence.rfind(" ", 1, end + 1)
             end = space if space > 0 else end
             yield sentence[:end].strip()
             sentence = sentence[end:].strip()

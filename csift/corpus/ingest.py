@@ -57,7 +57,7 @@ class _Found:
 
 def ingest(
     db: Database,
-    index: Index,
+    index: Index | None,
     project: str,
     corpus: CorpusConfig,
     progress: Progress = no_progress,
@@ -66,7 +66,7 @@ def ingest(
     """Brings the project's texts, chunks and index to what its sources hold now, and records the snapshot and the report.
 
     A file or row that cannot be used is listed in the report, and the rest goes on. `s3` is a boto3 client, by default one made
-    from boto3's own settings.
+    from boto3's own settings; `index` is None where the retriever is filled by somebody else.
 
     Raises:
         CorpusError: a folder is missing, a bucket is missing or may not be listed, or there is no usable document at all.
@@ -89,7 +89,8 @@ def ingest(
         row = {"id": snapshot.id, "project": project, "record": snapshot.model_dump(mode="json")}
         session.execute(insert(SnapshotRow).values(row).on_conflict_do_nothing())
     chunks = load_chunks(db, snapshot)
-    index.sync(snapshot.id, chunks, progress)
+    if index is not None:
+        index.sync(snapshot.id, chunks, progress)
     return _report(db, project, found, snapshot, len(chunks), scrubber)
 
 

@@ -41,10 +41,8 @@ class CorpusSnapshot(Record):
     sources: tuple[Source, ...] = ()
 
     @classmethod
-    def of(
-        cls, corpus: str, documents: tuple[DocumentRef, ...], chunking: Chunking, sources: tuple[Source, ...] = ()
-    ) -> Self:
-        """The snapshot with its content id; documents are kept in order of their ids. Where a source lies is no part of the id."""
+    def of(cls, corpus: str, documents: tuple[DocumentRef, ...], chunking: Chunking, sources: tuple[Source, ...] = ()) -> Self:
+        """The snapshot with its content id; documents are kept in order of their ids. Where a source lies is not in the id."""
         ordered = tuple(sorted(documents, key=lambda document: document.document_id))
         terms = [(source.name, source.licence, source.may_train) for source in sources]
         identity = [corpus, [(d.document_id, d.sha256, d.source) for d in ordered], chunking.model_dump(), terms]

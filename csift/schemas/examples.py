@@ -90,8 +90,8 @@ class SynthesisReport(Record):
 class DatasetVersion(Record):
     """A training set. Its id is a fingerprint of its examples, preference pairs and recipe.
 
-    `example_ids` repeats an example as often as an epoch shows it; `replayed` of them stood in earlier versions. `documents` counts
-    the documents of each split.
+    `example_ids` repeats an example as often as an epoch shows it; `replayed` of them stood in earlier versions. `documents`
+    counts the documents of each split.
     """
 
     id: str

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from csift.config import CorpusConfig, LoopConfig, SourceConfig, load_config
+from csift.config import CorpusConfig, LoopConfig, RetrievalConfig, SourceConfig, load_config
 from csift.exceptions import ConfigError
 from flows.cli import DEFAULT_CONFIG, Debug, app, command, place
 
@@ -27,13 +27,14 @@ def ingest(
     debug: Debug = False,
 ) -> None:
     """Reads, scrubs, chunks and indexes the documents that are new or changed, and says what came of them."""
+    retrieval = RetrievalConfig()
     if location is not None:
         name, corpus = _named(project, location, layout, licence, not retrieval_only)
     elif project or retrieval_only or (layout, licence) != ("files", "unstated"):
         raise ConfigError("--project, --format, --licence and --retrieval-only go with a location; name one, or leave them out")
     else:
         loaded = load_config(config)
-        name, corpus = loaded.project, loaded.corpus
+        name, corpus, retrieval = loaded.project, loaded.corpus, loaded.retrieval
     from csift.corpus import ingest as run
     from csift.db import database
     from csift.reports import console
@@ -42,7 +43,7 @@ def ingest(
 
     db = database()
     with console.ProgressBars() as bars:
-        report = run(db, index(name), name, corpus, bars)
+        report = run(db, index(name, retrieval), name, corpus, bars)
     print_ingest(report)
 
 
