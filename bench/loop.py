@@ -81,7 +81,7 @@ def _toml(folder: Path, questions: Path, model: Path | None, seed: int) -> Path:
     for name in ("catalogue-1", "traffic-1.jsonl"):
         text = text.replace(f'"{name}"', json.dumps(str(ROOT / "examples" / name)))
     base = f"base_model = {json.dumps(str(model))}\nmax_steps = 2\n" if model else ""
-    teacher = f"[teacher]\nmodel = {json.dumps(str(model))}\n" if model else ""
+    teacher = f"[teacher]\nmodel = {json.dumps(str(model))}\ntune_steps = 2\n" if model else ""
     path = folder / "bench.toml"
     path.write_text(f"{text}\n{teacher}[synthesis]\nseed = {seed}\n[training]\nseed = {seed}\n{base}")
     return path
@@ -120,7 +120,7 @@ def _sides(model: Path, questions: Path, repeats: int, seed: int) -> tuple[list[
 
     example = load_config(ROOT / "examples" / "catalogue.toml")
     training = example.training.model_copy(update={"base_model": str(model), "max_steps": 2, "seed": seed})
-    teacher = example.teacher.model_copy(update={"model": str(model)})
+    teacher = example.teacher.model_copy(update={"model": str(model), "tune_steps": 2})
     corpus = example.corpus.model_copy(update={"questions": (questions,)})
     config = example.model_copy(update={"training": training, "teacher": teacher, "corpus": corpus})
     sides = {"flow": lambda c: nightly(c), "bare": _bare}

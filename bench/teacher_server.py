@@ -16,6 +16,7 @@ import argparse
 import json
 import socket
 import struct
+import sys
 import threading
 import time
 import urllib.parse
@@ -181,6 +182,11 @@ class _Http(ThreadingHTTPServer):
         """Forgets it."""
         self.connections.discard(request)
         super().close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is no error of the server."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def hang_up(self) -> None:
         """Ends all connections, and with them their threads."""

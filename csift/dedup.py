@@ -37,7 +37,7 @@ Vectors = NDArray[np.float32]
 
 
 def deduplicate(
-    texts: Sequence[str], embedder: Embedder, threshold: float = 0.9, groups: Sequence[Hashable] | None = None
+    texts: Sequence[str], embedder: Embedder, threshold: float = 0.93, groups: Sequence[Hashable] | None = None
 ) -> list[int]:
     """Indices of the texts to keep, ascending: no two of them are duplicates, and every other has one among them before it.
 

@@ -60,14 +60,14 @@ def static_embedder(root: Path) -> StaticEmbedder:
 
 
 def _distil(target: Path) -> None:
-    from model2vec.distill import distill_from_model
-    from transformers import AutoModel, AutoTokenizer
-
-    quiet_libraries()
     source = minilm_folder()
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
+        from model2vec.distill import distill_from_model
+        from transformers import AutoModel, AutoTokenizer
+
+        quiet_libraries()
         with redirect_stderr(io.StringIO()):  # a progress bar that has no switch
             model, tokenizer = AutoModel.from_pretrained(source), AutoTokenizer.from_pretrained(source)
             distill_from_model(model, tokenizer, device="cpu", pca_dims=DIM).save_pretrained(part)

@@ -35,7 +35,7 @@ def configure(folder: Path, project: str, model: Path, **training: Any) -> LoopC
         {
             "project": project,
             "corpus": {"sources": [{"location": str(folder / "docs")}], "questions": [folder / "labels.jsonl"]},
-            "teacher": {"model": str(model)},
+            "teacher": {"model": str(model), "tune_steps": 2},
             "synthesis": {"candidates": 6, "demonstrations": 1},
             "training": {"base_model": str(model), "max_steps": 3, "batch_size": 2, "checkpoint_every": 1, **training},
             "gate": {"min_items": 4, "resamples": 1000},

@@ -51,6 +51,15 @@ def test_every_word_is_in_some_chunk_and_no_chunk_is_too_long(text: str, chunkin
     assert all(length(piece.text, chunking) <= chunking.size for piece in pieces)
 
 
+@pytest.mark.parametrize("overlap", [0, 30, 80, 110])
+def test_no_sentence_is_lost_where_overlaps_repeat_whole_chunks(overlap: int) -> None:
+    for seed in range(20):
+        draw = random.Random(seed)
+        parts = [f"No {i}{' x' * draw.choice([0, 1, 2, 50])}." for i in range(400)]
+        texts = [piece.text for piece in cut("\n\n".join(parts), Chunking(size=120, overlap=overlap))]
+        assert all(any(part in text for text in texts) for part in parts)
+
+
 @settings(deadline=None, max_examples=60)
 @given(texts, sizes)
 def test_the_same_document_gives_the_same_chunks_with_ids_of_their_own(text: str, chunking: Chunking) -> None:

@@ -240,10 +240,10 @@ def test_projects_have_champions_of_their_own(made: Project) -> None:
 
 def test_records_are_read_as_they_were_written(made: Project) -> None:
     example = Example(
-        id="e", question=f"{made.name}?", answer="a", document_id="a.md", context_chunk_ids=(), source="human", generator=None,
-        prompt_hash=None,
+        id="e", question=f"{made.name}?", answer="a", document_id="a.md", style="factoid", gold_chunk_ids=(),
+        context_chunk_ids=(), source="human", generator=None, prompt_hash=None,
     )  # fmt: skip
-    report = SynthesisReport(candidates=0, accepted=0, rejected={}, samples=())
+    report = SynthesisReport(teacher="t", candidates=0, accepted=0, rejected={}, samples=())
     dataset = save(
         made.db, [example], snapshot_id=made.snapshot_id, evalset_id="evalset-1", recipe={"k": 3}, synthesis=report, rejected=()
     )  # fmt: skip

@@ -169,12 +169,15 @@ class _Section:
         """What each piece adds to a passage; for tokens nearly, as a tokenizer may join across pieces."""
         return [self.measure(f" {piece.text}") for piece in self.pieces]
 
-    def passages(self) -> Iterator[str]:
-        """The chunks' texts. One that lies wholly inside its successor's overlap and more is left out."""
-        spans = list(self._spans())
-        for (first, start, end), (successor, _, _) in pairwise([*spans, (len(self.pieces), 0, 0)]):
+    def passages(self) -> list[str]:
+        """The chunks' texts. One whose successor repeats all that is new in it, and more, is left out."""
+        kept: list[str] = []
+        successor = len(self.pieces)
+        for first, start, end in reversed(list(self._spans())):
             if successor >= start:
-                yield self._text(self._join(first, end))
+                kept.append(self._text(self._join(first, end)))
+                successor = first
+        return kept[::-1]
 
     def _join(self, first: int, end: int) -> str:
         return " ".join(piece.text for piece in self.pieces[first:end])

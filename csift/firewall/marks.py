@@ -54,7 +54,8 @@ _TITLE = re.compile(r"\b(?:mr|mrs|ms|dr|prof|st|no|inc|co|corp|ltd|vs?)\.$", re.
 NO_NAMES = STOP_WORDS | _QUESTION_WORDS | _GENERIC
 _DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"[^\W_]+(?:[.&'’-][^\W_]+)*\.?")
-_NAME_PREFIX = 4  # letters that Asia and Asian share
+_ENDING = re.compile(r"(?:i?an|ean|ish|ese|oration|s|[aey])$")
+_NAME_STEM = 3  # letters that Asia and Asian share
 
 
 @dataclass(frozen=True)
@@ -133,14 +134,14 @@ def _names(text: str) -> tuple[frozenset[str], frozenset[str]]:
     if len(capitals) > 3 and sum(capitals) > 0.7 * len(capitals):  # a title, or shouting: capitals say nothing
         return frozenset(), frozenset()
     names, acronyms = set(), set()
-    for match, after in zip(words, [*words[1:], None], strict=True):
+    for place, match in enumerate(words):
         word = re.sub(r"['’]s?$|\.$", "", match[0])
         lower = word.casefold().replace(".", "")
         all_capitals = sum(letter.isupper() for letter in word) > 1
         common = not all_capitals and bool({lower, lower.removesuffix("s")} & NO_NAMES)
         if not word[:1].isupper() or _DIGIT.search(word) or common:
             continue
-        in_a_name = match[0].endswith(("'s", "’s")) or (after is not None and after[0][0].isupper())
+        in_a_name = match[0].endswith(("'s", "’s")) or (place + 1 < len(words) and words[place + 1][0][0].isupper())
         if all_capitals or in_a_name or not _starts(text[: match.start()].rstrip(" \"'(“‘-•")):
             names.add(lower)
         if all_capitals:
@@ -153,11 +154,11 @@ def _starts(before: str) -> bool:
 
 
 def _known(name: str, others: frozenset[str]) -> bool:
-    """Whether a name is among others, inflection apart: Asia and Asian, Corp and Corporation."""
+    """Whether a name is among others, inflection apart: Asia and Asian, Canada and Canadian, Corp and Corporation."""
     if name in others:
         return True
-    stem = name[: max(_NAME_PREFIX, len(name) - 3)]
-    return len(name) >= _NAME_PREFIX and any(other.startswith(stem) and abs(len(other) - len(name)) < 4 for other in others)
+    stem = _ENDING.sub("", name)
+    return len(stem) >= _NAME_STEM and any(_ENDING.sub("", other) == stem for other in others if other[0] == name[0])
 
 
 def unmatched_names(one: Marks, other: Marks) -> frozenset[str]:

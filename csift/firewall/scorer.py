@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csift.exceptions import ConfigError
-from csift.firewall.marks import Marks, conflict, letter_key, marks, plain, unmatched_names, unmatched_quantities
+from csift.firewall.marks import conflict, letter_key, marks, plain, unmatched_names, unmatched_quantities
 from csift.hashing import sha256
 from csift.interfaces import Embedder
 from csift.textmatch import normalise, tokens
@@ -122,14 +122,13 @@ def verdict(a: str, b: str, cosine: float, scorer: Scorer) -> Verdict:
     """Judges one pair, given the cosine of their embeddings."""
     if letter_key(a) == letter_key(b):
         return Verdict("copy", 1.0)
-    one, other = marks(a), marks(b)
-    if differs := conflict(one, other):
+    if differs := conflict(marks(a), marks(b)):
         return Verdict(None, 0.0, differs)
     if normalise(plain(a)) == normalise(plain(b)):
         return Verdict("copy", 1.0)
     if bag(a) == bag(b):
         return Verdict("reordered", 1.0)
-    score = float(scorer.score(_features(one, other, cosine)[None])[0])
+    score = float(scorer.score(_features(a, b, cosine)[None])[0])
     if _shares_run(a, b):
         return Verdict("ngram", max(score, scorer.threshold))
     return Verdict("paraphrase" if score >= scorer.threshold else None, score)
@@ -157,10 +156,10 @@ def _shares_run(a: str, b: str) -> bool:
     return 2 * run.size >= min(len(one), len(other))
 
 
-def _features(one: Marks, other: Marks, cosine: float) -> NDArray[np.float64]:
-    """Cosine; Jaccard overlap of the words that are neither names nor numbers; overlap times (1 - cosine), high where few words
-    differ but matter; share of the names and (up to 2) number of the quantities that only one of the two has."""
-    mine, its = set(one.terms), set(other.terms)
+def _features(a: str, b: str, cosine: float) -> NDArray[np.float64]:
+    """Cosine; Jaccard overlap of the words; overlap times (1 - cosine), high where few words differ but matter; share of the
+    names and (up to 2) number of the quantities that only one of the two has."""
+    one, other, mine, its = marks(a), marks(b), set(bag(a)), set(bag(b))
     overlap = len(mine & its) / len(mine | its) if mine | its else 1.0
     lone = len(unmatched_names(one, other)) + len(unmatched_names(other, one))
     names = len(one.names | other.names)
@@ -184,12 +183,11 @@ def fit(pairs: Sequence[LabelledPair], embedder: Embedder) -> Scorer:
     sources = source_questions(pairs)
     labels, weights, features, folds, paraphrases = [], [], [], [], []
     for pair, weight, cosine in _fitting_pairs(rows, sources, embedder):
-        one, other = marks(pair.a), marks(pair.b)
-        if conflict(one, other):
+        if conflict(marks(pair.a), marks(pair.b)):
             continue
         labels.append(pair.kind != "number_changed")
         weights.append(weight)
-        features.append(_features(one, other, cosine))
+        features.append(_features(pair.a, pair.b, cosine))
         folds.append(_part(sources[pair.a], 1))
         paraphrases.append(pair.kind == "paraphrase")
     x, y, w, fold = np.array(features), np.array(labels), np.array(weights), np.array(folds)

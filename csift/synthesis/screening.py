@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from csift.interfaces import Embedder
-from csift.retrieval.ranking import own_ranks
+from csift.retrieval.ranking import rank_within
 from csift.schemas import Chunk, Rejection
 from csift.synthesis.drafts import Candidate
 from csift.textmatch import normalise
@@ -31,8 +32,8 @@ def screen(
     """
     if not candidates:
         return [], []
-    ranks = _ranks(candidates, chunks, embedder)
     vectors = embedder.embed([candidate.question for candidate in candidates])
+    ranks = _ranks(candidates, vectors, chunks, embedder)
     kept = _Kept(present, embedder, max(SMALLEST_TOPIC, int(max_topic_share * (len(present) + len(candidates)))))
     accepted, rejections = [], []
     for candidate, rank, vector in zip(candidates, ranks, vectors, strict=True):
@@ -48,12 +49,22 @@ def screen(
     return accepted, rejections
 
 
-def _ranks(candidates: Sequence[Candidate], chunks: Sequence[Chunk], embedder: Embedder) -> list[int]:
+def _ranks(
+    candidates: Sequence[Candidate], vectors: NDArray[np.float32], chunks: Sequence[Chunk], embedder: Embedder
+) -> list[int]:
     """Rank of each question's best gold chunk in its document; an unanswerable question has none and stands first."""
-    asked = [(i, id_) for i, candidate in enumerate(candidates) for id_ in candidate.chunk_ids]
-    found = own_ranks(embedder, [candidates[i].question for i, _ in asked], [id_ for _, id_ in asked], chunks)
+    asked = {candidate.document_id for candidate in candidates}
+    pool = [chunk for chunk in chunks if chunk.document_id in asked]
+    rows = {chunk.id: row for row, chunk in enumerate(pool)}
+    gold = [(i, rows[id_]) for i, candidate in enumerate(candidates) for id_ in candidate.chunk_ids]
+    found = rank_within(
+        vectors[[i for i, _ in gold]],
+        [row for _, row in gold],
+        embedder.embed([chunk.text for chunk in pool]),
+        [chunk.document_id for chunk in pool],
+    )
     best: dict[int, int] = {}
-    for (i, _), rank in zip(asked, found, strict=True):
+    for (i, _), rank in zip(gold, found, strict=True):
         best[i] = min(rank, best.get(i, rank))
     return [1 if candidate.style == "unanswerable" else best[i] for i, candidate in enumerate(candidates)]
 

@@ -26,6 +26,15 @@ def nightly(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> int:
     return _run(lambda: flow(loaded, return_state=True))
 
 
+@command(run, "build-dataset")
+def build_dataset(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> int:
+    """Ingest, synthesis and a new dataset with its data card; nothing is trained."""
+    loaded = load_config(config)
+    from flows.build_dataset import build_dataset as flow
+
+    return _run(lambda: flow(loaded, return_state=True))
+
+
 @command(app, "backfill")
 def backfill(
     config: Config = DEFAULT_CONFIG,
@@ -75,6 +84,8 @@ def _tell(cycle: Cycle) -> int:
     db = database()
     if cycle.state is CycleState.SKIPPED:
         raise CycleRunning(f"skipped: {cycle.reason}")
+    if cycle.trigger == "dataset":
+        return _tell_dataset(cycle)
     if cycle.state is CycleState.NOTHING_NEW:
         console.print_nothing_new(cycle, registry.champion(db, cycle.project))
         return 0
@@ -90,4 +101,16 @@ def _tell(cycle: Cycle) -> int:
         registry.load(db, DatasetVersion, dataset or ""),
     )
     console.print_cycle(cycle, decision, champion, challenger, cycle.report_uri)
+    return 0
+
+
+def _tell_dataset(cycle: Cycle) -> int:
+    from csift import dataset
+    from csift.db import database
+    from csift.reports.dataset import print_dataset
+    from tasks.collaborators import store
+
+    version = next(stage.record_id for stage in cycle.stages if stage.stage == "dataset") or ""
+    stored = dataset.find(database(), cycle.project, version)
+    print_dataset(dataset.read_view(database(), cycle.project, stored, str(store().root / "data-cards" / f"{version}.html")))
     return 0

@@ -62,6 +62,7 @@ def write_contracts(data: Path, folder: Path, project: str) -> LoopConfig:
                 "sources": [{"location": str(folder / "docs"), "licence": "CC-BY-4.0"}],
                 "questions": [folder / "labels.jsonl"],
             },
+            "teacher": {"tune_steps": 3},
             "synthesis": {"candidates": 8},
             "training": {"max_steps": 3},
             "gate": {"min_items": 20},

@@ -14,7 +14,7 @@ from csift.config import LoopConfig, load_config
 from deployments.local import POOL, PREFECT_YAML
 
 ROOT = PREFECT_YAML.parent
-DEPLOYMENTS = ["nightly", "backfill"]
+DEPLOYMENTS = ["nightly", "build-dataset", "backfill"]
 
 
 def raw() -> dict[str, Any]:
