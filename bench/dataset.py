@@ -152,9 +152,8 @@ def _dedup(quick: bool, seed: int) -> dict[str, float]:
         seconds = _seconds(lambda: kept.extend(deduplicate(texts, embedder)))
         processor = time.process_time() - processor
         found, stayed = _right(kept, copies, len(texts))
-        print(
-            f"csift: {seconds:.2f} s ({processor:.2f} s of processor time), {found:.4f} of the copies dropped, {stayed:.4f} of the others kept"
-        )
+        print(f"csift: {seconds:.2f} s ({processor:.2f} s of processor time)")
+        print(f"       {found:.4f} of the copies dropped, {stayed:.4f} of the others kept")
         peer_kept: list[int] = []
         peer = _seconds(lambda: peer_kept.extend(_semhash(texts, embedder)))
         peer_found, peer_stayed = _right(peer_kept, copies, len(texts))

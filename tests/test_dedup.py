@@ -88,18 +88,18 @@ class Vectors:
 def test_the_search_by_cells_finds_what_comparing_all_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     base = rng.normal(size=(900, 32))
-    near = base[rng.integers(0, 900, 300)] + rng.normal(scale=0.15, size=(300, 32))
+    near = base[rng.integers(0, 900, 300)] + rng.normal(scale=0.35, size=(300, 32))
     vectors = np.concatenate([base, near]).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     texts = ["".join("abcdefghij"[int(digit)] for digit in str(i)) for i in range(len(vectors))]
     random.Random(0).shuffle(texts)
-    exhaustive = deduplicate(texts, Vectors(vectors), threshold=0.9)
+    exhaustive = deduplicate(texts, Vectors(vectors), threshold=0.85)
     monkeypatch.setattr(dedup, "EXHAUSTIVE", 100)
     monkeypatch.setattr(dedup, "BLOCK", 256)
-    by_cells = deduplicate(texts, Vectors(vectors), threshold=0.9)
+    by_cells = deduplicate(texts, Vectors(vectors), threshold=0.85)
     assert 850 < len(exhaustive) < 950
-    assert len(set(by_cells) ^ set(exhaustive)) <= 6
-    assert deduplicate(texts, Vectors(vectors), threshold=0.9) == by_cells
+    assert len(set(by_cells) ^ set(exhaustive)) <= 9
+    assert deduplicate(texts, Vectors(vectors), threshold=0.85) == by_cells
 
 
 # --- the static embedder ----------------------------------------------------------------------------------------------------

@@ -110,6 +110,7 @@ def test_a_phrase_that_many_questions_end_on_is_no_leak(minilm: MiniLM) -> None:
         ("Is Dr. Lindqvist bound by the agreement?", "Is Dr. Marchetti bound by the agreement?"),
         ("What is the maximum charge current?", "What is the minimum charge current?"),
         ("Which risks exist in the US?", "Which risks exist in Canada?"),
+        ("Who repairs the Kestrel?", "Who repairs the Kestron?"),
     ],
 )
 def test_a_changed_number_date_unit_code_name_or_role_is_no_leak(a: str, b: str, words: Any) -> None:
@@ -127,7 +128,8 @@ def test_a_changed_number_date_unit_code_name_or_role_is_no_leak(a: str, b: str,
         ("Does the clause hold outside the United States?", "Does the clause hold outside the US?"),
         ("What does the Kestrel 40 weigh?", "What does the Kestrel-40 weigh?"),
         ("What does the Kestrel 40 weigh?", "What does the Kestrel weigh?"),
-        ("How did sales in Asia develop?", "How did Asian sales develop?"),
+        ("How did sales in Asia develop?", "How did the Asian sales develop?"),
+        ("How did sales in Canada develop?", "How did the Canadian sales develop?"),
     ],
 )
 def test_one_number_or_name_in_two_spellings_sets_nothing_apart(a: str, b: str, words: Any) -> None:

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Set
 from dataclasses import dataclass
 from functools import lru_cache
+from os.path import commonprefix
 
 from csift.textmatch import STOP_WORDS, Quantity, content_words, normalise, read
 
@@ -54,8 +55,8 @@ _TITLE = re.compile(r"\b(?:mr|mrs|ms|dr|prof|st|no|inc|co|corp|ltd|vs?)\.$", re.
 NO_NAMES = STOP_WORDS | _QUESTION_WORDS | _GENERIC
 _DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"[^\W_]+(?:[.&'’-][^\W_]+)*\.?")
-_ENDING = re.compile(r"(?:i?an|ean|ish|ese|oration|s|[aey])$")
-_NAME_STEM = 3  # letters that Asia and Asian share
+_NAME_STEM = 4  # letters that Asia and Asian share
+_ENDINGS = frozenset(("", "a", "e", "y", "s", "n", "an", "ian", "ean", "ish", "ese", "oration"))
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,11 @@ def _known(name: str, others: frozenset[str]) -> bool:
     """Whether a name is among others, inflection apart: Asia and Asian, Canada and Canadian, Corp and Corporation."""
     if name in others:
         return True
-    stem = _ENDING.sub("", name)
-    return len(stem) >= _NAME_STEM and any(_ENDING.sub("", other) == stem for other in others if other[0] == name[0])
+    for other in others:
+        stem = len(commonprefix([name, other]))  # noqa: RUF071 - of letters, not of paths
+        if stem >= _NAME_STEM and {name[stem:], other[stem:]} <= _ENDINGS:
+            return True
+    return False
 
 
 def unmatched_names(one: Marks, other: Marks) -> frozenset[str]:
