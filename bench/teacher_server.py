@@ -70,9 +70,10 @@ class Reset:
 
 @dataclass(frozen=True)
 class Malformed:
-    """Status 200 with this body."""
+    """This body, which is none that the protocol knows."""
 
     body: bytes = b'{"choices": [{"mess'
+    status: int = 200
 
 
 Reply = Answer | Refusal | Error | Hang | Reset | Malformed
@@ -248,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _written(self, openai: bool, request: Received, reply: Answer | Refusal | Error | Malformed) -> bytes:
         if isinstance(reply, Malformed):
-            return _http(200, reply.body, {})
+            return _http(reply.status, reply.body, {})
         if isinstance(reply, Answer | Refusal):
             made = write_chat(request, reply) if openai else write_converse(request, reply)
             return _http(200, json.dumps(made).encode(), {})

@@ -147,6 +147,8 @@ def test_tokens_that_a_server_does_not_count_are_estimated(db: Database, project
         (throttled("0"), "throttled", False),
         (Error(503, "unavailable"), "unavailable", False),
         (Error(500, "server_error"), "unavailable", False),
+        (Malformed(b"<html>Bad Gateway</html>", 502), "unavailable", False),
+        (Malformed(b'{"object": "error", "message": "busy", "code": 503}', 503), "unavailable", False),
         (Reset(), "reset", True),
         (Malformed(), "malformed", True),
         (Malformed(b"{}"), "malformed", True),
@@ -430,6 +432,9 @@ def test_what_is_missing_is_named_before_the_first_call(db: Database, ledger: Le
     options: dict[str, Any] = {"settings": Settings(), "concurrency": 1, "max_tokens": 10}
     with pytest.raises(ConfigError, match="CSIFT_OPENAI_API_KEY"):
         remote_model("openai/gpt-4o-mini", ledger, "teacher", **options)
+    with pytest.raises(ConfigError, match="CSIFT_OPENAI_BASE_URL is 'localhost:8000'; write http://host"):
+        no_scheme = Settings(openai_base_url="localhost:8000")
+        remote_model("openai/gpt-4o-mini", ledger, "teacher", **{**options, "settings": no_scheme})
     with pytest.raises(ConfigError, match="CSIFT_AWS_REGION"):
         remote_model("bedrock/amazon.nova-lite-v1:0", ledger, "teacher", **options)
     with pytest.raises(ConfigError, match="a budget belongs to a cycle"):

@@ -144,13 +144,11 @@ class OpenAIService:
         with suppress(ValueError, AttributeError):
             body = response.json()
             told = {"message": response.text, **(body["error"] if isinstance(body.get("error"), dict) else body)}
-        code = told.get("code")
+        code, kind = told.get("code"), BY_STATUS.get(status, UNAVAILABLE if status >= 500 else REJECTED)
         if code == "content_filter":
             kind = REFUSED
         elif code == "insufficient_quota":  # a 429 that waiting does not help
             kind = DENIED
-        else:
-            kind = BY_STATUS.get(status, UNAVAILABLE if status >= 500 else REJECTED)
         return CallError(kind, f"{status} {told['message']}", retry_after(response.headers))
 
 
