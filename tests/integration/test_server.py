@@ -74,6 +74,7 @@ def small_project(folder: Path) -> Path:
     toml.write_text("""
 project = "small"
 corpus = { sources = [{ location = "corpus" }], questions = ["questions.jsonl"] }
+teacher = { tune_steps = 2 }
 synthesis = { candidates = 2 }
 training = { max_steps = 2, batch_size = 1 }
 gate = { min_items = 2, resamples = 1000 }
