@@ -80,10 +80,13 @@ def _toml(folder: Path, questions: Path, model: Path | None, seed: int) -> Path:
     text = (ROOT / "examples" / "catalogue.toml").read_text().replace('"questions-1.jsonl"', json.dumps(str(questions)))
     for name in ("catalogue-1", "traffic-1.jsonl"):
         text = text.replace(f'"{name}"', json.dumps(str(ROOT / "examples" / name)))
-    base = f"base_model = {json.dumps(str(model))}\nmax_steps = 2\n" if model else ""
-    teacher = f"[teacher]\nmodel = {json.dumps(str(model))}\ntune_steps = 2\n" if model else ""
+    text = text.replace("[synthesis]", f"[synthesis]\nseed = {seed}")
+    training = f"[training]\nseed = {seed}\n"
+    if model:
+        text = text.replace("tune_steps = 30", f"tune_steps = 2\nmodel = {json.dumps(str(model))}")
+        training += f"base_model = {json.dumps(str(model))}\nmax_steps = 2\n"
     path = folder / "bench.toml"
-    path.write_text(f"{text}\n{teacher}[synthesis]\nseed = {seed}\n[training]\nseed = {seed}\n{base}")
+    path.write_text(f"{text}\n{training}")
     return path
 
 
