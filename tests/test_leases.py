@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Barrier
 
 import pytest
@@ -42,12 +43,9 @@ def test_a_second_holder_is_refused_and_told_who_holds_it(db: Database, project:
 
 def test_it_is_free_after_the_block_however_it_ends(db: Database, project: str) -> None:
     for error in (None, ValueError, KeyboardInterrupt):
-        try:
-            with hold(db, project):
-                if error:
-                    raise error
-        except (ValueError, KeyboardInterrupt):
-            pass
+        with suppress(ValueError, KeyboardInterrupt), hold(db, project):
+            if error:
+                raise error
         assert holder(db, project) is None
     with hold(db, project) as lease:
         assert lease.token == 4
