@@ -18,6 +18,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelling
 
 from deployments.local import MARK, POOL, PREFECT_YAML
 from tasks.results import RESULT_STORAGE
@@ -29,6 +30,14 @@ LAST_CYCLE = """
 from csift.cycles import recent
 from csift.db import database
 print(recent(database(), "small", 1)[0].model_dump_json())
+"""
+ASKED_AGAIN = """
+import json, sqlalchemy as sa
+from csift.db import database
+from csift.ledger import CALLS
+twice = sa.select(CALLS.c.key).where(CALLS.c.response.is_not(None)).group_by(CALLS.c.key).having(sa.func.count() > 1)
+with database().engine.connect() as connection:
+    print(json.dumps(connection.scalars(twice).all()))
 """
 
 
@@ -46,9 +55,9 @@ class Served:
         found = self.api.read_deployment_by_name(deployment)
         return self.api.create_flow_run_from_deployment(found.id)
 
-    def until(self, run: FlowRun, holds: Callable[[FlowRun], bool]) -> FlowRun:
+    def until(self, run: FlowRun, holds: Callable[[FlowRun], bool], seconds: float = 300) -> FlowRun:
         """The run, once something holds of it."""
-        return until(lambda: self.api.read_flow_run(run.id), holds)
+        return until(lambda: self.api.read_flow_run(run.id), holds, seconds)
 
 
 def until(look: Callable[[], Any], holds: Callable[[Any], bool], seconds: float = 300) -> Any:
@@ -124,11 +133,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield up
 
 
-def last_cycle(data: Path) -> dict[str, Any]:
-    """The project's newest cycle, as another process reads it from Postgres."""
+def on_data(data: Path, script: str) -> Any:
+    """What another process reads from a data folder's Postgres."""
     environment = {**os.environ, "CSIFT_DATA_DIR": str(data)}
-    command = [sys.executable, "-c", LAST_CYCLE]
+    command = [sys.executable, "-c", script]
     return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+
+def last_cycle(data: Path) -> dict[str, Any]:
+    """The project's newest cycle."""
+    cycle: dict[str, Any] = on_data(data, LAST_CYCLE)
+    return cycle
 
 
 def processes_on(data: Path) -> list[str]:
@@ -188,6 +203,27 @@ def test_ctrl_c_interrupts_the_run_and_leaves_nothing(tmp_path: Path) -> None:
         assert (up.process.returncode, output) == (0, "Stopped.\n")
         assert processes_on(up.data) == []
     assert last_cycle(up.data)["state"] == "interrupted"
+
+
+def test_a_run_cancelled_in_the_ui_stops_and_the_next_one_continues_it(tmp_path: Path) -> None:
+    small_project(tmp_path)
+    with serving(tmp_path) as up:
+        idle = processes_on(up.data)
+        run = up.run("nightly/nightly")
+        up.until(run, lambda seen: seen.state.is_running())
+        until(lambda: last_cycle(up.data)["cost"]["calls"], bool)
+        up.api.set_flow_run_state(run.id, Cancelling())
+        run = up.until(run, lambda seen: seen.state.is_final(), seconds=20)
+        assert run.state.is_cancelled(), run.state
+        stopped = last_cycle(up.data)
+        assert (stopped["state"], stopped["decision_id"]) == ("interrupted", None)
+        until(lambda: processes_on(up.data), lambda left: len(left) <= len(idle), seconds=10)
+
+        again = up.until(up.run("nightly/nightly"), lambda seen: seen.state.is_final())
+        assert again.state.is_completed(), again.state.message
+        assert last_cycle(up.data)["decision_id"]
+        assert stopped["cost"]["calls"] > 0
+        assert on_data(up.data, ASKED_AGAIN) == []
 
 
 def test_when_the_worker_dies_all_is_stopped_and_said(tmp_path: Path) -> None:
