@@ -155,14 +155,14 @@ def _forget_calls() -> None:
 
 def _bare(config) -> None:
     """The stages of flows/nightly.py by csift's functions alone."""
-    from csift import corpus, dataset, drift, evalsets, evaluation, labels, promotion, rag, registry, synthesis
+    from csift import corpus, dataset, drift, evalsets, evaluation, labels, promotion, rag, registry, synthesis, training
     from csift.db import database
     from csift.leases import hold
     from csift.prompts import answer_prompt
     from csift.reports.run_report import RunReport, render_run_report
     from csift.schemas import GatePolicy, GenerationParams, SynthesisReport, System, Teacher
     from csift.settings import settings
-    from csift.training import TrainingRow, train_sft
+    from csift.training import TrainingData, TrainingRow
     from tasks import collaborators as use
 
     db, project, root = database(), config.project, settings().root
@@ -186,10 +186,10 @@ def _bare(config) -> None:
         train = labelled.of_split("train")
         told = config.synthesis
         allowed = use.trainable_chunks(project, snapshot.id)
-        lessons = [*synthesis.bundled_lessons(), *synthesis.lessons_of(train, allowed)]
-        tuned = train_sft(
+        lessons = synthesis.lessons_for(train, allowed)
+        tuned = training.train(
             base,
-            [TrainingRow(row.prompt, row.completion) for row in synthesis.lesson_rows(lessons)],
+            TrainingData(pairs=[TrainingRow(row.prompt, row.completion) for row in synthesis.lesson_rows(lessons)]),
             synthesis.lessons_hash(lessons),
             synthesis.tuning(config.teacher, config.training.max_length),
             use.store(),
@@ -228,9 +228,9 @@ def _bare(config) -> None:
             TrainingRow(answer_prompt(row.question, [texts[id_] for id_ in row.context_chunk_ids]), row.answer)
             for row in dataset.load_examples(db, version)
         ]
-        adapter = train_sft(
+        adapter = training.train(
             base,
-            training_rows,
+            TrainingData(pairs=training_rows),
             version.id,
             config.training,
             use.store(),

@@ -137,7 +137,7 @@ class Local:
         from csift.config import TeacherConfig
         from csift.schemas import Label
         from csift.synthesis import bundled_lessons, lesson_rows, lessons_hash, lessons_of, tuning
-        from csift.training import TrainingRow, train_sft
+        from csift.training import TrainingData, TrainingRow, train
 
         labels = [
             Label(
@@ -154,9 +154,9 @@ class Local:
         lessons = [*bundled_lessons(), *lessons_of(labels, chunks)]
         rows = [TrainingRow(row.prompt, row.completion) for row in lesson_rows(lessons)]
         told = TeacherConfig(model=self.base.name, tune_steps=2 if self.quick else 60)
-        adapter = train_sft(
+        adapter = train(
             self.base,
-            rows,
+            TrainingData(pairs=rows),
             lessons_hash(lessons),
             tuning(told, 1024),
             self.store,
@@ -207,13 +207,14 @@ class Local:
         from csift.judges import ReferenceJudge
         from csift.prompts import answer_prompt
         from csift.schemas import Failure, GenerationParams, JudgeItem
-        from csift.training import TrainingRow, train_sft
+        from csift.training import TrainingData, TrainingRow, train
 
         config = TrainingConfig(base_model=self.base.name, max_steps=2 if self.quick else STEPS, seed=self.seed)
         began = time.perf_counter()
-        adapter = train_sft(
+        pairs = [TrainingRow(answer_prompt(asked.question, self._shown(asked)), asked.answer) for asked in rows]
+        adapter = train(
             self.base,
-            [TrainingRow(answer_prompt(asked.question, self._shown(asked)), asked.answer) for asked in rows],
+            TrainingData(pairs=pairs),
             content_id("bench", [name, self.seed]),
             config,
             self.store,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from csift.exceptions import ConfigError
-from csift.schemas.base import STYLES, Style
+from csift.schemas.base import STYLES, Method, Style
 
 PII = ("EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "IP_ADDRESS", "PERSON")
 
@@ -88,7 +88,9 @@ class SynthesisConfig(Section):
     rounds: int = Field(2, ge=1, le=10, description="Rounds; each sees what the rounds before it accepted")
     styles: tuple[Style, ...] = Field(STYLES, description="Kinds of questions")
     demonstrations: int = Field(4, ge=0, le=16, description="Examples shown to the teacher in each prompt")
-    paraphrases: float = Field(0.1, ge=0, le=1, description="Share of candidates that reword a human question")
+    paraphrases: float = Field(
+        0.1, ge=0, le=1, description="At most this share of candidates are human questions, reworded or of other documents"
+    )
     min_rating: int = Field(3, ge=1, le=5, description="Lowest rating of a question by a served teacher")
     max_topic_share: float = Field(0.25, gt=0, le=1, description="Largest share of one topic among accepted questions")
     preferences: int = Field(
@@ -117,17 +119,40 @@ class BudgetConfig(Section):
 
 
 class TrainingConfig(Section):
-    """LoRA supervised fine-tuning."""
+    """LoRA training: a sequence of stages on one adapter, each starting from the one before."""
 
     base_model: str = Field("smollm2-135m-instruct", title="Base model", description="Bundled model, folder, or hub name")
-    max_steps: int = Field(60, ge=1, title="Training steps", description="Optimiser steps")
+    methods: tuple[Method, ...] | Literal["auto"] = Field(
+        ("sft",), title="Stages", description="cpt, sft, dpo, orpo, kto, reward, ppo, grpo, rloo in a row; auto: as advised"
+    )
+    max_steps: int = Field(60, ge=1, title="Training steps", description="Optimiser steps of each stage")
     batch_size: int = Field(4, ge=1, description="Examples per step")
-    learning_rate: float = Field(5e-4, gt=0, lt=1, description="Peak learning rate, linear decay")
+    learning_rate: float = Field(5e-4, gt=0, lt=1, description="Peak learning rate of cpt, sft and orpo, linear decay")
+    preference_rate: float = Field(5e-5, gt=0, lt=1, description="Likewise of dpo, kto and reward")
+    online_rate: float = Field(5e-5, gt=0, lt=1, description="Likewise of ppo, grpo and rloo")
+    beta: float = Field(0.1, gt=0, description="Strength of the pull to the reference (dpo, kto), of the odds ratio (orpo)")
+    kl: float = Field(0.05, ge=0, description="Price of a nat of divergence from the reference (ppo, grpo, rloo)")
+    samples: int = Field(4, ge=2, description="Answers per prompt (grpo, rloo); batch_size counts answers, a multiple of it")
+    answer_tokens: int = Field(32, ge=1, description="Longest answer that is sampled (ppo, grpo, rloo)")
+    adapter: Literal["lora", "dora", "rslora", "qlora"] = Field("lora", description="Kind of adapter; qlora needs a GPU")
     lora_rank: int = Field(16, ge=1, description="Rank of the LoRA matrices")
     lora_alpha: int = Field(32, ge=1, description="LoRA scale numerator")
+    target_modules: tuple[str, ...] = Field(("all-linear",), min_length=1, description="Layers that get LoRA matrices")
     checkpoint_every: int = Field(15, ge=1, description="Steps between checkpoints")
-    max_length: int = Field(1024, ge=64, description="Longest training row in tokens")
-    seed: int = Field(0, description="Weights, order of rows")
+    max_length: int = Field(1024, ge=64, description="Longest training row in tokens; a longer prompt loses its middle")
+    seed: int = Field(0, description="Weights, order of rows, samples")
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> "TrainingConfig":
+        if not self.methods:
+            raise ValueError("methods names no stage")
+        if "ppo" in self.methods and "reward" not in self.methods[: self.methods.index("ppo")]:
+            raise ValueError("ppo needs a reward stage before it")
+        if self.methods != "auto" and set(self.methods) <= {"reward"}:
+            raise ValueError("a reward model alone answers nothing; name a stage that uses it")
+        if {"grpo", "rloo"} & set(self.methods) and self.batch_size % self.samples:
+            raise ValueError("batch_size must be a multiple of samples for grpo and rloo")
+        return self
 
 
 class JudgeConfig(Section):

@@ -139,6 +139,7 @@ def quiet_libraries() -> None:
     import datasets
     import transformers
 
+    os.environ["TQDM_DISABLE"] = "1"  # trl's own bars look at nothing else
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()

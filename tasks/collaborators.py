@@ -87,7 +87,7 @@ def writer(config: LoopConfig, cycle_id: str, teacher: Teacher) -> Writer:
     if is_served(teacher.model):
         told = config.synthesis
         return PairWriter(served_teacher(config, cycle_id), told.styles, told.min_rating, config.teacher.concurrency)
-    return SpanWriter(answering(base_model(teacher.model), cycle_id, "teacher", teacher.adapter_id))
+    return SpanWriter(answering(base_model(teacher.model), cycle_id, "teacher", teacher.adapter_id), embedder())
 
 
 def served_teacher(config: LoopConfig, cycle_id: str) -> LanguageModel:

@@ -15,7 +15,7 @@ from csift.llm import is_served
 from csift.schemas import LabelSet, Teacher
 from csift.settings import settings
 from csift.synthesis import Assignment, Drafts, Harvest
-from csift.training import TrainingRow, train_sft
+from csift.training import TrainingData, TrainingRow, train
 from tasks.collaborators import base_model, embedder, store, trainable_chunks, writer
 from tasks.progress import reporter
 
@@ -29,11 +29,11 @@ def tune_teacher(config: LoopConfig, labels: LabelSet) -> Teacher:
     if is_served(told.model) or not told.tune_steps or not config.synthesis.candidates:
         return Teacher(model=told.model, adapter_id=None)
     chunks = trainable_chunks(config.project, labels.snapshot_id)
-    lessons = [*synthesis.bundled_lessons(), *synthesis.lessons_of(labels.of_split("train"), chunks)]
+    lessons = synthesis.lessons_for(labels.of_split("train"), chunks)
     rows = [TrainingRow(row.prompt, row.completion) for row in synthesis.lesson_rows(lessons)]
-    adapter = train_sft(
+    adapter = train(
         base_model(told.model),
-        rows,
+        TrainingData(pairs=rows),
         synthesis.lessons_hash(lessons),
         synthesis.tuning(told, config.training.max_length),
         store(),

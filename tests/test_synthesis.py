@@ -34,6 +34,7 @@ from csift.synthesis import (
     sample_answers,
     synthesise,
 )
+from csift.synthesis.carrying import carry
 from csift.synthesis.checks import other_language, same_answer, unfit, verbatim
 from csift.synthesis.drafts import Assignment, Candidate
 from csift.synthesis.rounds import deal_spans, deal_windows
@@ -172,7 +173,8 @@ def test_the_round_trip_compares_what_answers_say(gold: str, answer: str, same: 
 
 def screened(*candidates: Candidate, present: Sequence[str] = (), topic: float = 1.0) -> tuple[list[str], Counter[str]]:
     """Accepted questions, and the reasons of the others."""
-    kept, refused = screen(candidates, present, CHUNKS, WordEmbedder(), near_duplicate=0.92, max_topic_share=topic)
+    there = [(question, "kestrel.md") for question in present]
+    kept, refused = screen(candidates, there, CHUNKS, WordEmbedder(), near_duplicate=0.92, max_topic_share=topic)
     return [one.question for one in kept], Counter(one.reason for one in refused)
 
 
@@ -192,6 +194,8 @@ def test_near_duplicates_of_people_earlier_rounds_and_each_other_are_refused() -
     other = candidate(question="How much air does the Kestrel 40 tank hold?")
     assert screened(first, again, other) == ([first.question, other.question], Counter({"near duplicate": 1}))
     assert screened(first, other, present=[first.question]) == ([other.question], Counter({"near duplicate": 1}))
+    elsewhere = candidate(document_id="harrier.md", chunk_ids=(CHUNKS[-1].id,), step="read")
+    assert screened(first, elsewhere) == ([first.question, elsewhere.question], Counter())
 
 
 def test_a_topic_beyond_its_share_is_refused() -> None:
@@ -452,7 +456,7 @@ class Pupil:
 
 def test_a_local_teacher_asks_for_spans_and_must_find_them_again(db: Database, project: str) -> None:
     config = CONFIG.model_copy(update={"candidates": 12})
-    writer = SpanWriter(local_model(Pupil(), Ledger(db, None), f"teacher {project}"))
+    writer = SpanWriter(local_model(Pupil(), Ledger(db, None), f"teacher {project}"), WordEmbedder())
     result = synthesise(writer, CHUNKS, [], WordEmbedder(), config, 0.99)
     assert result.examples
     for example in result.examples:
@@ -465,9 +469,40 @@ def test_a_local_teacher_asks_for_spans_and_must_find_them_again(db: Database, p
 def test_a_local_teacher_that_reads_wrongly_gives_nothing(db: Database) -> None:
     pupil = Pupil(lambda excerpts, question: "something else")
     pupil.id = "wrong pupil"
-    result = synthesise(SpanWriter(local_model(pupil, Ledger(db, None), "teacher")), CHUNKS, [], WordEmbedder(), CONFIG, 0.99)
+    writer = SpanWriter(local_model(pupil, Ledger(db, None), "teacher"), WordEmbedder())
+    result = synthesise(writer, CHUNKS, [], WordEmbedder(), CONFIG, 0.99)
     assert result.examples == ()
     assert len(result.rejections) == result.candidates > 0
+
+
+LAW = "Which law governs this contract?"
+CONTRACTS = [
+    chunk(f"{party} pays on delivery. This contract is governed by the law of {state}. Notices are in writing.", f"{party}.md")
+    for party, state in (("Acme", "Ohio"), ("Borealis", "Nevada"), ("Corvus", "Texas"), ("Dorado", "Maine"))
+]
+ASKED = [
+    label(1, LAW, "Ohio", "Acme.md"),
+    label(2, LAW, "Nevada", "Borealis.md"),
+    label(3, "When does Acme pay for the goods?", "on delivery", "Acme.md"),
+]
+
+
+def test_what_is_asked_of_several_documents_is_asked_of_the_others(db: Database, project: str) -> None:
+    pupil = Pupil(lambda excerpts, question: re.search(r"law of (\w+)", excerpts)[1] if "Corvus" in excerpts else "in writing")
+    writer = SpanWriter(local_model(pupil, Ledger(db, None), f"carry {project}"), WordEmbedder())
+    drafts = writer.reword(ASKED, CONTRACTS, CONFIG.model_copy(update={"paraphrases": 1.0}))
+    assert [(one.question, one.answer, one.document_id) for one in drafts.candidates] == [(LAW, "Texas", "Corvus.md")]
+    assert [(one.reason, one.document_id) for one in drafts.rejections] == [("unlike people's evidence", "Dorado.md")]
+    assert drafts.written == 2
+
+
+def test_a_question_that_was_asked_of_one_document_is_carried_nowhere() -> None:
+    assert carry(ASKED[1:], CONTRACTS, WordEmbedder()) == []
+
+
+def test_a_document_without_a_sentence_like_the_evidence_is_not_asked() -> None:
+    unlike = chunk("Kettles are descaled with vinegar every second week of heavy use.", "Kettle.md")
+    assert [one.chunk.document_id for one in carry(ASKED, [*CONTRACTS, unlike], WordEmbedder())] == ["Corvus.md", "Dorado.md"]
 
 
 def test_the_bundled_lessons_are_sound() -> None:

@@ -1,8 +1,13 @@
-"""LoRA fine-tuning on a tiny random model: real trl, real peft, real checkpoints."""
+"""Training on a tiny random model: real trl, real peft, real checkpoints."""
 
+import dataclasses
 import json
+import math
+import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,17 +15,32 @@ from hypothesis import strategies as st
 
 from csift.config import TrainingConfig
 from csift.exceptions import StorageError, TrainingError
+from csift.interfaces import Messages
 from csift.models import BaseModel
-from csift.schemas import Adapter, LossPoint
+from csift.schemas import METHODS, Adapter, LossPoint, Method
 from csift.storage import LocalStore
-from csift.training import TrainingRow, train_sft
+from csift.training import PreferenceRow, PromptRow, TextRow, TrainingData, TrainingRow, train, unpaired
 from csift.training.order import order
 
-ROWS = [
-    TrainingRow([{"role": "user", "content": f"Question {n}: how heavy is pump number {n} of the catalogue?"}], f"{n} kg")
-    for n in range(6)
-]
+
+def chat(n: int) -> Messages:
+    return [{"role": "user", "content": f"Question {n}: how heavy is pump number {n} of the catalogue?"}]
+
+
+ROWS = [TrainingRow(chat(n), f"{n} kg", f"example-{n}") for n in range(6)]
+PREFERENCES = [PreferenceRow(chat(n), f"{n} kg", f"{n + 7} litres of oil", f"pair-{n}") for n in range(6)]
+DATA = TrainingData(
+    texts=[TextRow(f"Pump number {n} weighs {n} kg. It is blue and was made in the year 19{n}0. " * 8, str(n)) for n in range(9)],
+    pairs=ROWS,
+    preferences=PREFERENCES,
+    ratings=unpaired(PREFERENCES),
+    prompts=[PromptRow(row.prompt, row.completion, row.id) for row in ROWS],
+)
 CONFIG = TrainingConfig(max_steps=8, batch_size=2, checkpoint_every=2, learning_rate=1e-2)
+SMALL = TrainingConfig(
+    max_steps=2, batch_size=4, samples=2, checkpoint_every=1, answer_tokens=6, max_length=128,
+    learning_rate=1e-2, preference_rate=1e-2, online_rate=1e-2,
+)  # fmt: skip
 
 
 class Trained:
@@ -31,7 +51,7 @@ class Trained:
         self.store = LocalStore(folder / "artifacts")
         self.losses: dict[int, float] = {}
 
-    def run(self, config: TrainingConfig = CONFIG, rows: list[TrainingRow] = ROWS, stop_after: int | None = None) -> Adapter:
+    def run(self, config: TrainingConfig = CONFIG, rows: Sequence[TrainingRow] = ROWS, stop_after: int | None = None) -> Adapter:
         def keep(_: str, point: LossPoint) -> None:
             self.losses[point.step] = point.loss
 
@@ -39,7 +59,8 @@ class Trained:
             if done == stop_after:
                 raise KeyboardInterrupt
 
-        return train_sft(self.base, rows, "dataset-x", config, self.store, self.folder / "work", 2, keep, progress)
+        data = dataclasses.replace(DATA, pairs=rows)
+        return train(self.base, data, "dataset-x", config, self.store, self.folder / "work", 2, keep, progress)
 
 
 @pytest.fixture
@@ -117,7 +138,7 @@ def test_half_a_checkpoint_is_not_taken_for_a_whole_one(trained: Trained, tmp_pa
         trained.run(longer, stop_after=5)
     last = trained.folder / "work" / expected.id / "checkpoint-4"
     assert last.exists()
-    (last / "whole").unlink()  # as when it was killed while writing
+    (last / "whole.json").unlink()  # as when it was killed while writing
     (last / "trainer_state.json").write_text("{")
 
     trained.run(longer)
@@ -125,48 +146,209 @@ def test_half_a_checkpoint_is_not_taken_for_a_whole_one(trained: Trained, tmp_pa
     assert trained.losses == whole.losses
 
 
-def test_the_loss_is_that_of_plain_trl(trained: Trained, tmp_path: Path) -> None:
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM
-    from trl import SFTTrainer
-
-    from csift.inference import load_tokenizer
-    from csift.training.answer_loss import AnswerLossTrainer
-    from csift.training.sft import _arguments
-
-    class InOurOrder(SFTTrainer):
-        _get_train_sampler = AnswerLossTrainer._get_train_sampler
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained: Trained, tmp_path: Path, tiny_model: BaseModel) -> None:
+    whole = Trained(tmp_path / "whole", tiny_model)
+    expected = whole.run()
+    with pytest.raises(KeyboardInterrupt):
+        trained.run(stop_after=7)
+    optimiser = trained.folder / "work" / expected.id / "checkpoint-6" / "optimizer.pt"
+    optimiser.write_bytes(optimiser.read_bytes()[:-100] + b"0" * 100)
+    trained.losses.clear()
 
     trained.run()
-    torch.manual_seed(CONFIG.seed)
-    model = AutoModelForCausalLM.from_pretrained(trained.base.path, dtype=torch.bfloat16)
-    data = [{"prompt": list(row.prompt), "completion": [{"role": "assistant", "content": row.completion}]} for row in ROWS]
-    torch.manual_seed(CONFIG.seed)
+
+    assert min(trained.losses) == 5
+    assert trained.losses == {step: loss for step, loss in whole.losses.items() if step >= 5}
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("sft", "reward")])
+def test_every_method_goes_on_where_it_was_interrupted(
+    trained: Trained, tmp_path: Path, tiny_model: BaseModel, method: Method
+) -> None:
+    stages = ("reward", "ppo") if method == "ppo" else (method,)
+    config = SMALL.model_copy(update={"methods": stages, "max_steps": 4, "checkpoint_every": 2})
+    whole = Trained(tmp_path / "whole", tiny_model)
+    expected = whole.run(config)
+
+    with pytest.raises(KeyboardInterrupt):
+        trained.run(config, stop_after=3)
+    trained.losses.clear()
+    adapter = trained.run(config)
+
+    steps = (1, 2, 3, 4) if method == "ppo" else (3, 4)  # it was the reward model that was interrupted
+    assert trained.losses == {step: whole.losses[step] for step in steps}
+    assert trained.store.manifest(f"adapters/{adapter.id}")["files"] == whole.store.manifest(f"adapters/{expected.id}")["files"]
+
+
+GOLDEN: dict[Method, list[float]] = {  # mean and last loss of two steps; of the online methods also the last mean reward
+    "cpt": [10.7602, 10.7112],
+    "sft": [10.8211, 10.7682],
+    "dpo": [0.6767, 0.6603],
+    "orpo": [10.8481, 10.7828],
+    "kto": [0.4962, 0.4925],
+    "reward": [0.6777, 0.6641],
+    "ppo": [0.0742, 0.1386, 0.5415],
+    "grpo": [0.0, 0.0, 0.5117],
+    "rloo": [0.0, 0.0, 0.5039],
+}
+
+
+@pytest.mark.parametrize("method", GOLDEN)
+def test_golden_losses(trained: Trained, method: Method) -> None:
+    before: tuple[Method, ...] = ("reward",) if method in ("ppo", "grpo", "rloo") else ()
+    after: tuple[Method, ...] = ("sft",) if method == "reward" else ()
+    trained.run(SMALL.model_copy(update={"methods": (*before, method, *after)}))
+    manifests = [json.loads(path.read_text()) for path in trained.store.root.glob("adapters/*/manifest.json")]
+    (metrics,) = [manifest["metrics"] for manifest in manifests if manifest["stages"][-1] == method]
+
+    assert metrics["steps"] == 2
+    told = [metrics[name] for name in ("mean_loss", "last_loss", "last_reward") if name in metrics]
+    assert told == pytest.approx(GOLDEN[method], abs=0.01)
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto"])
+def test_the_loss_is_that_of_plain_trl(trained: Trained, tmp_path: Path, method: Method) -> None:
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
+
+    from csift.inference import load_tokenizer
+    from csift.training.adapters import start
+    from csift.training.arguments import common
+    from csift.training.watch import InOrder
+
+    config = CONFIG.model_copy(update={"methods": (method,), "max_steps": 4, "preference_rate": 1e-3})
+    trained.run(config)
+    Trainer, Arguments = {"sft": (SFTTrainer, SFTConfig), "dpo": (DPOTrainer, DPOConfig), "kto": (KTOTrainer, KTOConfig)}[method]
+
+    class InOurOrder(Trainer):
+        effective_batch = config.batch_size
+        if method != "kto":
+            _get_train_sampler = InOrder._get_train_sampler
+
+    rate = config.learning_rate if method == "sft" else config.preference_rate
     plain = InOurOrder(
-        model=model,
-        args=_arguments(CONFIG, tmp_path / "plain"),
-        train_dataset=Dataset.from_list(data),
+        model=start(trained.base, config, None),
+        args=Arguments(**common(config, tmp_path / "plain", config.batch_size, rate), max_length=1024),
+        train_dataset=Dataset.from_list(_for_trl(method, config.seed)),
         processing_class=load_tokenizer(trained.base),
-        peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
     plain.train()
 
     logged = {entry["step"]: float(entry["loss"]) for entry in plain.state.log_history if "loss" in entry}
-    assert trained.losses == pytest.approx(logged, abs=0.02)
+    assert trained.losses == pytest.approx(logged, abs=0.02 if method == "sft" else 0.002)
+    assert len(set(logged.values())) > 1
 
 
-def test_a_row_that_does_not_fit_is_refused_before_training(trained: Trained) -> None:
-    long = TrainingRow([{"role": "user", "content": "pump " * 300}], "3 kg")
+def _for_trl(method: Method, seed: int) -> list[dict[str, Any]]:
+    def said(text: str) -> list[dict[str, str]]:
+        return [{"role": "assistant", "content": text}]
 
-    with pytest.raises(TrainingError, match=r"max_length is 64.*raise it"):
+    if method == "sft":
+        return [{"prompt": list(row.prompt), "completion": said(row.completion)} for row in ROWS]
+    if method == "dpo":
+        return [{"prompt": list(r.prompt), "chosen": said(r.chosen), "rejected": said(r.rejected)} for r in PREFERENCES]
+    rated = [{"prompt": list(r.prompt), "completion": said(r.completion), "label": r.desirable} for r in DATA.ratings]
+    random.Random(seed).shuffle(rated)
+    return rated
+
+
+def test_memory_that_is_short_halves_what_is_computed_at_once_and_changes_nothing_else(
+    trained: Trained, tmp_path: Path, tiny_model: BaseModel
+) -> None:
+    import torch
+
+    whole = Trained(tmp_path / "whole", tiny_model)
+    wide = CONFIG.model_copy(update={"batch_size": 4})
+    expected = whole.run(wide)
+    said = []
+
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        said.append(note)
+        if done == 3 and sum("memory is short" in one for one in said) == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    adapter = train(trained.base, DATA, "dataset-x", wide, trained.store, tmp_path / "w", 2, lambda *_: None, progress)
+
+    assert any("memory is short, now 2 rows at once" in one for one in said)
+    assert adapter.metrics["micro_batch"] == 2
+    assert adapter.metrics["last_loss"] == pytest.approx(expected.metrics["last_loss"], abs=0.02)
+
+
+def test_stages_follow_one_another_and_are_not_trained_twice(trained: Trained) -> None:
+    first = trained.run(SMALL.model_copy(update={"methods": ("sft",)}))
+    trained.losses.clear()
+    both = trained.run(SMALL.model_copy(update={"methods": ("sft", "dpo")}))
+
+    assert both.stages == ("sft", "dpo")
+    assert trained.losses[1] == pytest.approx(math.log(2), abs=1e-3)  # the policy starts as its reference
+    assert (Path(both.uri) / "adapter_model.safetensors").read_bytes() != (
+        Path(first.uri) / "adapter_model.safetensors"
+    ).read_bytes()
+
+
+def test_a_stage_without_data_says_what_it_needs(trained: Trained) -> None:
+    with pytest.raises(TrainingError, match="dpo learns from preferences and the dataset has none; add some or drop the stage"):
+        train(
+            trained.base, TrainingData(pairs=ROWS), "d", SMALL.model_copy(update={"methods": ("dpo",)}),
+            trained.store, trained.folder, 2, lambda *_: None,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["dora", "rslora"])
+def test_other_kinds_of_adapters_train_and_load(trained: Trained, kind: str) -> None:
+    from csift.inference import load
+
+    adapter = trained.run(SMALL.model_copy(update={"adapter": kind, "target_modules": ("q_proj", "v_proj")}))
+
+    load(trained.base, adapter.uri)
+    assert json.loads((Path(adapter.uri) / "adapter_config.json").read_text())["use_dora"] == (kind == "dora")
+
+
+def test_modules_that_the_model_does_not_have_are_named(trained: Trained) -> None:
+    with pytest.raises(TrainingError, match=r"nowhere.*correct training.target_modules"):
+        trained.run(SMALL.model_copy(update={"target_modules": ("nowhere",)}))
+
+
+def test_answers_that_share_a_prompt_score_as_if_each_were_alone(tiny_model: BaseModel) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from csift.training.answer_head import score
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model.path, dtype=torch.float32)
+    ids = torch.randint(3, 400, (4, 14), generator=torch.Generator().manual_seed(1))
+    ids[2, :9] = ids[0, :9]  # rows 0 and 2 share their prompt; row 1 is padded left, row 3 right
+    seen, labels = torch.ones_like(ids), ids.clone()
+    labels[:, :9] = -100
+    seen[1, :3], seen[3, 12:], labels[3, 12:] = 0, 0, -100
+
+    together = score(model, ids, seen, labels).log_probs
+    alone = torch.cat([score(model, ids[i : i + 1], seen[i : i + 1], labels[i : i + 1]).log_probs for i in range(4)])
+
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+    assert (together != 0).sum() == (labels[:, 1:] != -100).sum()
+
+
+def test_a_prompt_that_does_not_fit_loses_its_middle_and_is_counted(trained: Trained) -> None:
+    long = TrainingRow([{"role": "user", "content": "first " + "pump " * 300 + "last"}], "3 kg", "long")
+
+    adapter = trained.run(CONFIG.model_copy(update={"max_length": 64}), [*ROWS, long])
+
+    assert adapter.metrics["truncated"] == 1
+
+
+def test_an_answer_that_does_not_fit_is_refused_before_training(trained: Trained) -> None:
+    long = TrainingRow(chat(1), "pump " * 300, "example-9")
+
+    with pytest.raises(
+        TrainingError, match=r"answer of training example example-9 and .* are longer than training.max_length = 64"
+    ):
         trained.run(CONFIG.model_copy(update={"max_length": 64}), [*ROWS, long])
     assert trained.losses == {}
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step(trained: Trained) -> None:
-    with pytest.raises(TrainingError, match=r"step \d+; lower training.learning_rate"):
+def test_a_loss_that_explodes_stops_with_the_step_and_the_examples(trained: Trained) -> None:
+    with pytest.raises(TrainingError, match=r"step \d+, in a batch of example-\d, example-\d; look at these examples"):
         trained.run(CONFIG.model_copy(update={"learning_rate": 0.999, "max_steps": 400, "lora_alpha": 10**9}))
 
 

@@ -3,7 +3,7 @@
 Every id that can be a content hash is one (`csift.hashing.content_id`), so the same input gives the same id on every machine.
 """
 
-from csift.schemas.base import STYLES, Failure, Interval, Record, Split, Style
+from csift.schemas.base import METHODS, STYLES, Failure, Interval, Method, Record, Split, Style
 from csift.schemas.corpus import (
     Chunk,
     Chunking,
@@ -45,6 +45,7 @@ from csift.schemas.operations import Cost, Cycle, CycleState, DriftReport, Feedb
 from csift.schemas.systems import Adapter, Generation, GenerationParams, LossPoint, System, Teacher
 
 __all__ = [
+    "METHODS",
     "STYLES",
     "Adapter",
     "ChampionMove",
@@ -75,6 +76,7 @@ __all__ = [
     "Label",
     "LabelSet",
     "LossPoint",
+    "Method",
     "NearDuplicate",
     "PairedItem",
     "PreferencePair",

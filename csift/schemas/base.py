@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict
 Split = Literal["train", "eval", "golden"]
 Style = Literal["factoid", "yes_no", "list", "unanswerable", "multi_chunk"]
 STYLES: tuple[Style, ...] = get_args(Style)
+Method = Literal["cpt", "sft", "dpo", "orpo", "kto", "reward", "ppo", "grpo", "rloo"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 class Record(BaseModel):

@@ -9,7 +9,16 @@ from csift.synthesis.drafts import Assignment, Candidate, Demonstration, Drafts,
 from csift.synthesis.preferences import Answers, PreferenceResult, against_gold, judge_answers, sample_answers
 from csift.synthesis.run import Harvest, count_reasons, gather, result, sample_rejections, synthesise
 from csift.synthesis.signatures import STEPS, prompt_hashes
-from csift.synthesis.teaching import Lesson, LessonRow, bundled_lessons, lesson_rows, lessons_hash, lessons_of, tuning
+from csift.synthesis.teaching import (
+    Lesson,
+    LessonRow,
+    bundled_lessons,
+    lesson_rows,
+    lessons_for,
+    lessons_hash,
+    lessons_of,
+    tuning,
+)
 from csift.synthesis.writers import PairWriter, SpanWriter, Writer
 
 __all__ = [
@@ -33,6 +42,7 @@ __all__ = [
     "gather",
     "judge_answers",
     "lesson_rows",
+    "lessons_for",
     "lessons_hash",
     "lessons_of",
     "prompt_hashes",

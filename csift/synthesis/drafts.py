@@ -3,6 +3,8 @@
 from csift.hashing import content_id
 from csift.schemas import Example, Record, Rejection, Style
 
+CARRIED = "read"  # the step of a person's question asked of another document: only its answer is the model's
+
 
 class Demonstration(Record):
     """A pair that is shown to a teacher as an example; `answer` is None where the documents do not say."""

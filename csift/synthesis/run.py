@@ -34,7 +34,8 @@ def gather(
     near_duplicate: float,
 ) -> Harvest:
     """The harvest with a round's drafts, screened against people's questions, earlier rounds and each other."""
-    present = [*(label.question for label in labels), *(candidate.question for candidate in harvest.accepted)]
+    present = [(label.question, label.document_id) for label in labels]
+    present += [(candidate.question, candidate.document_id) for candidate in harvest.accepted]
     fresh = [candidate for draft in drafts for candidate in draft.candidates]
     kept, refused = screen(
         fresh, present, chunks, embedder, near_duplicate=near_duplicate, max_topic_share=config.max_topic_share

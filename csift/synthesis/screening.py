@@ -1,5 +1,6 @@
 """The filters that need all candidates together: self-containment, near-duplicates, over-represented topics."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from csift.interfaces import Embedder
 from csift.retrieval.ranking import rank_within
 from csift.schemas import Chunk, Rejection
-from csift.synthesis.drafts import Candidate
+from csift.synthesis.drafts import CARRIED, Candidate
 from csift.textmatch import normalise
 
 FOUND_WITHIN = 3  # a question that leaves its own chunk further down is too vague
@@ -18,7 +19,7 @@ SMALLEST_TOPIC = 3  # questions that any topic may have
 
 def screen(
     candidates: Sequence[Candidate],
-    present: Sequence[str],
+    present: Sequence[tuple[str, str]],
     chunks: Sequence[Chunk],
     embedder: Embedder,
     *,
@@ -27,8 +28,10 @@ def screen(
 ) -> tuple[list[Candidate], list[Rejection]]:
     """Candidates that stand on their own and say something new, in order, and the others with why.
 
-    `present` are the questions that are there already: people's, and those accepted in earlier rounds; none of them is looked at
-    again. A topic is a question with all later ones that resemble it; beyond its share, further ones are refused.
+    `present` are the (question, document id) that are there already: people's, and those accepted in earlier rounds; none of them
+    is looked at again. A duplicate is about the same document. A topic is a question with all later ones that resemble it; beyond
+    its share, further ones are refused. People's questions asked of other documents are as they want them: they are looked at for
+    duplicates only.
     """
     if not candidates:
         return [], []
@@ -37,14 +40,15 @@ def screen(
     kept = _Kept(present, embedder, max(SMALLEST_TOPIC, int(max_topic_share * (len(present) + len(candidates)))))
     accepted, rejections = [], []
     for candidate, rank, vector in zip(candidates, ranks, vectors, strict=True):
-        if rank > FOUND_WITHIN:
+        carried = candidate.step == CARRIED
+        if rank > FOUND_WITHIN and not carried:
             rejections.append(candidate.rejected("vague", f"alone it finds its chunk at rank {rank} of its document"))
-        elif other := kept.twin(candidate.question, vector, near_duplicate):
+        elif other := kept.twin(candidate, vector, near_duplicate):
             rejections.append(candidate.rejected("near duplicate", other))
-        elif kept.crowded(vector):
+        elif kept.crowded(vector) and not carried:
             rejections.append(candidate.rejected("over-represented topic", kept.nearest(vector)))
         else:
-            kept.add(candidate.question, vector)
+            kept.add(candidate, vector)
             accepted.append(candidate)
     return accepted, rejections
 
@@ -72,23 +76,26 @@ def _ranks(
 class _Kept:
     """The questions that are in, with their topics."""
 
-    def __init__(self, present: Sequence[str], embedder: Embedder, room: int) -> None:
-        self._questions = list(present)
-        self._words = {normalise(question) for question in present}
-        self._vectors = [*embedder.embed(present)] if present else []
+    def __init__(self, present: Sequence[tuple[str, str]], embedder: Embedder, room: int) -> None:
+        self._questions = [question for question, _ in present]
+        self._vectors = [*embedder.embed(self._questions)] if present else []
+        self._about: dict[str, list[int]] = defaultdict(list)
+        for number, (_, document) in enumerate(present):
+            self._about[document].append(number)
         self._room = room
 
-    def add(self, question: str, vector: np.ndarray) -> None:
-        self._questions.append(question)
-        self._words.add(normalise(question))
+    def add(self, candidate: Candidate, vector: np.ndarray) -> None:
+        self._about[candidate.document_id].append(len(self._questions))
+        self._questions.append(candidate.question)
         self._vectors.append(vector)
 
-    def twin(self, question: str, vector: np.ndarray, threshold: float) -> str:
-        if normalise(question) in self._words:
-            return question
-        if not self._vectors or np.max(similarity := np.stack(self._vectors) @ vector) < threshold:
-            return ""
-        return self._questions[int(np.argmax(similarity))]
+    def twin(self, candidate: Candidate, vector: np.ndarray, threshold: float) -> str:
+        """The question about the same document that says the same, or nothing."""
+        for number in self._about[candidate.document_id]:
+            question = self._questions[number]
+            if normalise(question) == normalise(candidate.question) or self._vectors[number] @ vector >= threshold:
+                return question
+        return ""
 
     def nearest(self, vector: np.ndarray) -> str:
         return self._questions[int(np.argmax(np.stack(self._vectors) @ vector))]

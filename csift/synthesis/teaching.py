@@ -21,6 +21,8 @@ from csift.synthesis.spans import mark, sentences, titles
 from csift.textmatch import REFUSAL
 
 RESOURCE = "question_writing.jsonl"
+OWN_SHARE = 1 / 3  # of the lessons, so that it asks and answers as these people do
+MOST_REPEATED = 5
 REFUSALS = 8  # every eighth passage is also shown with a question of another one
 
 
@@ -68,6 +70,13 @@ def lessons_of(labels: Sequence[Label], chunks: Sequence[Chunk]) -> list[Lesson]
                 lessons.append(Lesson(f"{header}: {sentence}" if header else sentence, label.answer, label.question))
                 break
     return lessons
+
+
+def lessons_for(labels: Sequence[Label], chunks: Sequence[Chunk]) -> list[Lesson]:
+    """What a project's teacher is tuned on: the bundled lessons and its own, which are repeated until they are about a third."""
+    bundled, own = list(bundled_lessons()), lessons_of(labels, chunks)
+    times = max(1, round(OWN_SHARE / (1 - OWN_SHARE) * len(bundled) / max(len(own), 1)))
+    return bundled + own * min(times, MOST_REPEATED)
 
 
 def lesson_rows(lessons: Sequence[Lesson]) -> list[LessonRow]:

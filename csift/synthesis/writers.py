@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from csift.config import SynthesisConfig
+from csift.interfaces import Embedder
 from csift.llm import LanguageModel
+from csift.prompts import answer_signature, join_excerpts
 from csift.schemas import STYLES, Chunk, Failure, Label, Rejection, Style
 from csift.synthesis import signatures
+from csift.synthesis.carrying import Carried, carry
 from csift.synthesis.checks import judged, read_again, unfit, verbatim
-from csift.synthesis.drafts import Assignment, Candidate, Demonstration, Drafts
+from csift.synthesis.drafts import CARRIED, Assignment, Candidate, Demonstration, Drafts
 from csift.synthesis.rounds import deal_spans, deal_windows, draw_labels
 from csift.synthesis.spans import Passage, passages
 from csift.textmatch import REFUSAL, token_f1
@@ -27,7 +30,7 @@ class Writer(Protocol):
     at_once: int
 
     def reword(self, labels: Sequence[Label], chunks: Sequence[Chunk], config: SynthesisConfig) -> Drafts:
-        """People's questions in other words, `config.paraphrases` of the candidates."""
+        """People's questions in other words or of other documents, at most `config.paraphrases` of the candidates."""
         ...
 
     def deal(
@@ -51,13 +54,38 @@ class SpanWriter:
 
     at_once = 1  # one model, whose batches the assignments fill
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, embedder: Embedder) -> None:
         self.id = model.id
         self._model = model
+        self._embedder = embedder
 
     def reword(self, labels: Sequence[Label], chunks: Sequence[Chunk], config: SynthesisConfig) -> Drafts:
-        """None: a model of this size changes what is asked."""
-        return _drafts(0, [])
+        """In their own words, of other documents: a model of this size that rewords changes what is asked."""
+        import dspy
+
+        read = dspy.Predict(answer_signature())
+        drawn = carry(labels, chunks, self._embedder)[: round(config.paraphrases * config.candidates)]
+
+        def answer(carried: Carried) -> Candidate | Rejection:
+            excerpts = join_excerpts([carried.chunk.text])
+            found = read(excerpts=excerpts, question=carried.question, config={"temperature": 0.0}).answer
+            candidate = Candidate(
+                question=carried.question,
+                answer=found,
+                style="factoid",
+                document_id=carried.chunk.document_id,
+                chunk_ids=(carried.chunk.id,),
+                step=CARRIED,
+            )
+            if not carried.fits(found):
+                return candidate.rejected("unlike people's evidence", carried.sentence)
+            return candidate
+
+        outcomes = [
+            _told(outcome, carried.chunk.document_id) if isinstance(outcome, Failure) else outcome
+            for outcome, carried in zip(self._model.map(answer, drawn), drawn, strict=True)
+        ]
+        return _drafts(len(drawn), outcomes)
 
     def deal(
         self,

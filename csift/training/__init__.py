@@ -1,5 +1,6 @@
-"""LoRA training with trl and peft: one file a method family."""
+"""LoRA training with trl and peft, and PPO: one file a method family."""
 
-from csift.training.sft import TrainingRow, train_sft
+from csift.training.pipeline import train
+from csift.training.rows import PreferenceRow, PromptRow, RatedRow, TextRow, TrainingData, TrainingRow, unpaired
 
-__all__ = ["TrainingRow", "train_sft"]
+__all__ = ["PreferenceRow", "PromptRow", "RatedRow", "TextRow", "TrainingData", "TrainingRow", "train", "unpaired"]

@@ -17,13 +17,13 @@ from csift.config import TrainingConfig
 from csift.exceptions import StorageError
 from csift.models import BaseModel
 from csift.storage import LocalStore
-from csift.training import TrainingRow, train_sft
+from csift.training import TrainingData, TrainingRow, train
 model, revision, work, artifacts = sys.argv[1:]
 rows = [TrainingRow([{"role": "user", "content": "How heavy is it?"}], "3 kg")] * 4
 store = LocalStore(Path(artifacts))
 config = TrainingConfig(max_steps=4, checkpoint_every=2)
 try:
-    train_sft(BaseModel("tiny", Path(model), revision), rows, "d", config, store, Path(work), 2, lambda *_: None)
+    train(BaseModel("tiny", Path(model), revision), TrainingData(pairs=rows), "d", config, store, Path(work), 2, lambda *_: None)
 except StorageError as error:
     print(error)
 print(list(store.root.glob("adapters/*/manifest.json")))

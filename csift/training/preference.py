@@ -1,0 +1,142 @@
+"""Preference alignment: dpo (Rafailov et al., NeurIPS 2023), orpo (Hong et al., EMNLP 2024), kto (Ethayarajh et al., ICML 2024),
+and the reward model (Ouyang et al., NeurIPS 2022)."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+from csift.training.answer_head import score, use_answer_head
+from csift.training.fitting import fit
+from csift.training.rows import PreferenceRow, RatedRow
+from csift.training.setup import Setup
+from csift.training.watch import ROWS, InOrder, Watched, WithRows
+
+
+class PreferenceTrainer(InOrder, DPOTrainer):
+    """DPOTrainer in csift's order. The reference is what the stage started from; its log-probabilities are computed once."""
+
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        if not torch.cuda.is_available():  # trl does this before the trainer is to be had
+            use_answer_head(self.model.get_base_model())
+        return super()._precompute_ref_logps(dataset, name, batch_size)
+
+
+class OddsRatioTrainer(InOrder, ORPOTrainer):
+    """ORPOTrainer in csift's order, with logits for the answers' tokens only.
+
+    trl takes the likelihood term over prompt and answer; here it is the answer's alone, as in supervised fine-tuning.
+    """
+
+    seen = 0  # tokens since the start of this process
+
+    def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
+        """(log-probability a token of the better answers, of the worse ones, no logits, no logits, the better ones' loss)."""
+        both = self.concatenated_inputs(batch, padding_value=self.padding_value, device=self.accelerator.device)
+        inputs = [both[f"concatenated_{name}"] for name in ("input_ids", "attention_mask", "labels")]
+        scored = score(self.accelerator.unwrap_model(model).get_base_model(), *inputs)
+        pairs = batch["chosen_labels"].shape[0]
+        means = scored.log_probs.sum(1) / scored.label_mask.sum(1)
+        loss = -scored.log_probs[:pairs].sum() / scored.label_mask[:pairs].sum()
+        nothing = torch.zeros(1)
+        self.seen += int(inputs[1].sum())
+        self.store_metrics({"num_tokens": float(self.seen)})
+        return means[:pairs], means[pairs:], nothing, nothing, loss
+
+
+class RatedTrainer(Watched, KTOTrainer):
+    """KTOTrainer, watched. Its batches are fixed when data is prepared: the KL term pairs each prompt with a neighbour's answer."""
+
+
+class RewardModelTrainer(InOrder, RewardTrainer):
+    """RewardTrainer in csift's order."""
+
+
+def dpo(setup: Setup, rows: Sequence[PreferenceRow]) -> Any:
+    """A trainer of the better answer's likelihood against the worse one's, relative to the reference."""
+    config = setup.config
+    arguments = DPOConfig(
+        **setup.arguments(config.preference_rate),
+        beta=config.beta,
+        max_length=config.max_length,
+        # Where the steps do not get round all rows, the reference is asked batch by batch: also once a row.
+        precompute_ref_log_probs=config.max_steps * config.batch_size >= len(rows),
+    )
+    data = setup.dataset(_pairs(setup, rows))
+    trainer = PreferenceTrainer(model=setup.model, args=arguments, train_dataset=data, processing_class=setup.tokenizer)
+    return _watched(setup, trainer, rows)
+
+
+def orpo(setup: Setup, rows: Sequence[PreferenceRow]) -> Any:
+    """A trainer of the better answer's likelihood and its odds against the worse one's, without a reference."""
+    config = setup.config
+    arguments = ORPOConfig(**setup.arguments(config.learning_rate), beta=config.beta, max_length=config.max_length)
+    data = setup.dataset(_pairs(setup, rows))
+    trainer = OddsRatioTrainer(model=setup.model, args=arguments, train_dataset=data, processing_class=setup.tokenizer)
+    return _watched(setup, trainer, rows)
+
+
+def kto(setup: Setup, rows: Sequence[RatedRow]) -> Any:
+    """A trainer of answers to give and answers not to give; the rarer kind weighs more, so that both count alike."""
+    config = setup.config
+    fitted, setup.truncated = fit(setup.tokenizer, rows, config.max_length)
+    order = list(range(len(fitted)))
+    random.Random(config.seed).shuffle(order)
+    data = [
+        {
+            "prompt": list(fitted[number].prompt),
+            "completion": [{"role": "assistant", "content": fitted[number].completion}],
+            "label": fitted[number].desirable,
+            ROWS: number,
+        }
+        for number in order
+    ]
+    good = sum(row.desirable for row in rows)
+    bad = len(rows) - good
+    arguments = KTOConfig(
+        **setup.arguments(config.preference_rate),
+        beta=config.beta,
+        max_length=config.max_length,
+        desirable_weight=max(1.0, bad / max(good, 1)),
+        undesirable_weight=max(1.0, good / max(bad, 1)),
+    )
+    trainer = RatedTrainer(model=setup.model, args=arguments, train_dataset=setup.dataset(data), processing_class=setup.tokenizer)
+    return _watched(setup, trainer, rows)
+
+
+def reward(setup: Setup, rows: Sequence[PreferenceRow]) -> Any:
+    """A trainer of a number for each answer, higher for the better one."""
+    arguments = RewardConfig(**setup.arguments(setup.config.preference_rate), max_length=setup.config.max_length)
+    trainer = RewardModelTrainer(
+        model=setup.model,
+        args=arguments,
+        train_dataset=setup.dataset(_pairs(setup, rows)),
+        processing_class=setup.tokenizer,
+    )
+    trainer.ids, trainer.effective_batch = [row.id for row in rows], setup.config.batch_size
+    trainer.data_collator = WithRows(trainer.data_collator)
+    return trainer
+
+
+def _pairs(setup: Setup, rows: Sequence[PreferenceRow]) -> list[dict[str, Any]]:
+    fitted, setup.truncated = fit(setup.tokenizer, rows, setup.config.max_length)
+    return [
+        {
+            "prompt": list(row.prompt),
+            "chosen": [{"role": "assistant", "content": row.chosen}],
+            "rejected": [{"role": "assistant", "content": row.rejected}],
+            ROWS: number,
+        }
+        for number, row in enumerate(fitted)
+    ]
+
+
+def _watched(setup: Setup, trainer: Any, rows: Sequence[PreferenceRow] | Sequence[RatedRow]) -> Any:
+    trainer.ids, trainer.effective_batch = [row.id for row in rows], setup.config.batch_size
+    trainer.data_collator = WithRows(trainer.data_collator)
+    if not setup.gpu:
+        use_answer_head(setup.model.get_base_model())
+    return trainer

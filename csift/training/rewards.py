@@ -1,0 +1,73 @@
+"""What an answer that the model gave itself is worth, in training with ppo, grpo and rloo."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from csift.models import BaseModel, best_dtype
+from csift.textmatch import normalise, token_f1
+from csift.training.rows import PromptRow
+
+BATCH = 16
+
+
+class Reward(Protocol):
+    """Scores answers; higher is better. `id` goes into the adapter's manifest."""
+
+    id: str
+
+    def score(self, rows: Sequence[PromptRow], answers: Sequence[str]) -> list[float]:
+        """One number for each answer to the prompt of the row beside it."""
+        ...
+
+
+class GoldReward:
+    """Verifiable reward: token F1 with the right answer, and 1 more when it is that answer (after SQuAD's normalisation)."""
+
+    id = "gold"
+
+    def score(self, rows: Sequence[PromptRow], answers: Sequence[str]) -> list[float]:
+        """In 0 to 2."""
+        return [
+            token_f1(answer, row.gold) + (normalise(answer) == normalise(row.gold))
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+
+
+class RewardModel:
+    """A trained reward model: the base model with a one-number head and the adapter of a reward stage."""
+
+    def __init__(self, base: BaseModel, adapter_path: str, tokenizer: Any) -> None:
+        import torch
+        from peft import PeftModel
+
+        self.id = adapter_path.rpartition("/")[2]
+        self._tokenizer = tokenizer
+        model = PeftModel.from_pretrained(classifier(base, tokenizer), adapter_path)
+        self._model = model.cuda().eval() if torch.cuda.is_available() else model.eval()
+
+    def score(self, rows: Sequence[PromptRow], answers: Sequence[str]) -> list[float]:
+        """Logits: differences are log-odds of one answer being preferred to another (Bradley and Terry, 1952)."""
+        import torch
+
+        chats = [[*row.prompt, {"role": "assistant", "content": answer}] for row, answer in zip(rows, answers, strict=True)]
+        texts = [self._tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
+        ids = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        scores: dict[int, float] = {}
+        for begin in range(0, len(order), BATCH):
+            part = order[begin : begin + BATCH]
+            batch = self._tokenizer.pad({"input_ids": [ids[i] for i in part]}, return_tensors="pt", padding_side="right")
+            with torch.inference_mode():
+                logits = self._model(**batch.to(self._model.device)).logits[:, 0].float()
+            scores.update(zip(part, logits.tolist(), strict=True))
+        return [scores[i] for i in range(len(ids))]
+
+
+def classifier(base: BaseModel, tokenizer: Any) -> Any:
+    """The base model with a head of one number instead of the vocabulary's."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(base.path, dtype=getattr(torch, best_dtype()), num_labels=1)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model
