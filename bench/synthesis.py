@@ -7,7 +7,8 @@ in accepted pairs, and the booked answers that are asked for again after kill -9
 
 Local teacher: the bundled model, tuned on the bundled lessons and the human pairs, then asked about 20 contracts of DIR/cuad;
 time includes tuning. A pair is grounded when its answer stands in its chunk, a duplicate when its question's cosine to an earlier
-one is 0.92 or more, self-contained when the question alone finds its chunk among the first three of its document.
+one about the same document is 0.92 or more, self-contained when the question alone finds its chunk among the first three of its
+document. Among the pairs are people's own questions that they asked of several contracts, asked of the others (carried).
 
 Gain: the same number of training steps on the human pairs of a few labelled contracts alone, and together with the teacher's
 pairs; both answer people's questions about contracts that neither saw, scored by the reference judge. Questions are those whose
@@ -35,10 +36,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 logging.disable(logging.WARNING)
 
-CONTRACTS, LABELLED = 20, 4
+CONTRACTS, LABELLED = 20, 3
 CANDIDATES = 480
 STEPS = 60
-HUMAN_WEIGHT = 6  # an epoch shows a human pair as often as this many of the teacher's
+HUMAN_WEIGHT = 4  # an epoch shows a human pair, and a person's question asked of another contract, as often as four others
 HELD_OUT = 240
 ANSWER = 120  # characters; longer answers are whole clauses
 DUPLICATE = 0.92
@@ -113,9 +114,9 @@ class Local:
         began = time.perf_counter()
         tuned = self._tune(human, chunks)
         tuning = time.perf_counter() - began
-        writer = SpanWriter(local_model(self.engine, Ledger(database()), "teacher", tuned, "bench"))
+        writer = SpanWriter(local_model(self.engine, Ledger(database()), "teacher", tuned, "bench"), self.embedder)
         config = SynthesisConfig(candidates=16 if self.quick else CANDIDATES, rounds=2, seed=self.seed, max_topic_share=1.0)
-        result = synthesise(writer, chunks, [], self.embedder, config, near_duplicate=DUPLICATE)
+        result = synthesise(writer, chunks, _labels(human), self.embedder, config, near_duplicate=DUPLICATE)
         seconds = time.perf_counter() - began
         print(
             f"local teacher: {len(result.examples)} of {result.candidates} candidates about {len(self.corpus)} documents "
@@ -127,6 +128,7 @@ class Local:
             "accepted": len(result.examples),
             "seconds": seconds,
             "accepted_per_min": 60 * len(result.examples) / seconds,
+            "carried": len({e.id for e in result.examples if e.question in {asked.question for asked in human}}),
             **self._quality(result.examples, chunks),
         }
         if with_gain:
@@ -135,23 +137,10 @@ class Local:
 
     def _tune(self, human: list[Asked], chunks: list[Any]) -> str:
         from csift.config import TeacherConfig
-        from csift.schemas import Label
-        from csift.synthesis import bundled_lessons, lesson_rows, lessons_hash, lessons_of, tuning
+        from csift.synthesis import lesson_rows, lessons_for, lessons_hash, tuning
         from csift.training import TrainingData, TrainingRow, train
 
-        labels = [
-            Label(
-                id=str(number),
-                question=asked.question,
-                answer=asked.answer,
-                document_id=asked.document_id,
-                style="factoid",
-                split="train",
-                document_sha256="",
-            )
-            for number, asked in enumerate(human)
-        ]
-        lessons = [*bundled_lessons(), *lessons_of(labels, chunks)]
+        lessons = lessons_for(_labels(human), chunks)
         rows = [TrainingRow(row.prompt, row.completion) for row in lesson_rows(lessons)]
         told = TeacherConfig(model=self.base.name, tune_steps=2 if self.quick else 60)
         adapter = train(
@@ -177,7 +166,8 @@ class Local:
         texts = {chunk.id: chunk.text for chunk in chunks}
         grounded = [contains(texts[example.gold_chunk_ids[0]], example.answer) for example in examples]
         vectors = self.embedder.embed([example.question for example in examples])
-        alike = np.triu(vectors @ vectors.T, 1).max(axis=0) >= DUPLICATE
+        about = np.array([example.document_id for example in examples])
+        alike = (np.triu(vectors @ vectors.T, 1) * (about[:, None] == about[None, :])).max(axis=0) >= DUPLICATE
         golds = [example.gold_chunk_ids[0] for example in examples]
         ranks = own_ranks(self.embedder, [example.question for example in examples], golds, chunks)
         return {
@@ -189,12 +179,15 @@ class Local:
     def _gain(self, human: list[Asked], examples: Any) -> dict[str, float]:
         import numpy as np
 
+        asked = {question.question for question in human}
         written = [Asked(example.document_id, example.question, example.answer) for example in examples]
+        carried = [pair for pair in written if pair.question in asked]
+        others = [pair for pair in written if pair.question not in asked]
         held_out = [asked for asked in self.questions if asked.document_id not in self.corpus]
         random.Random(self.seed).shuffle(held_out)
         held_out = held_out[: 8 if self.quick else HELD_OUT]
         alone = self._scores(human, held_out, "human")
-        together = self._scores([*human * HUMAN_WEIGHT, *written], held_out, "human and synthetic")
+        together = self._scores([*[*human, *carried] * HUMAN_WEIGHT, *others], held_out, "human and synthetic")
         difference = np.array(together) - np.array(alone)
         draws = np.random.default_rng(self.seed).integers(0, len(difference), (10_000, len(difference)))
         low, high = np.percentile(difference[draws].mean(axis=1), [2.5, 97.5])
@@ -248,6 +241,23 @@ class Local:
         from csift.synthesis.checks import contains
 
         return [chunk.text for chunk in self.chunks[asked.document_id] if contains(chunk.text, asked.answer)]
+
+
+def _labels(human: list[Asked]) -> list[Any]:
+    from csift.schemas import Label
+
+    return [
+        Label(
+            id=str(number),
+            question=asked.question,
+            answer=asked.answer,
+            document_id=asked.document_id,
+            style="factoid",
+            split="train",
+            document_sha256="",
+        )
+        for number, asked in enumerate(human)
+    ]
 
 
 def _reasons(result: Any) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from csift.exceptions import ConfigError
-from csift.schemas.base import STYLES, Method, Style
+from csift.schemas.base import STYLES, Goal, Method, Style
 
 PII = ("EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "IP_ADDRESS", "PERSON")
 
@@ -125,6 +125,8 @@ class TrainingConfig(Section):
     methods: tuple[Method, ...] | Literal["auto"] = Field(
         ("sft",), title="Stages", description="cpt, sft, dpo, orpo, kto, reward, ppo, grpo, rloo in a row; auto: as advised"
     )
+    goal: Goal = Field("answer style and accuracy", description="What auto is to serve")
+    hours: float = Field(8.0, gt=0, description="That auto may plan for")
     max_steps: int = Field(60, ge=1, title="Training steps", description="Optimiser steps of each stage")
     batch_size: int = Field(4, ge=1, description="Examples per step")
     learning_rate: float = Field(5e-4, gt=0, lt=1, description="Peak learning rate of cpt, sft and orpo, linear decay")

@@ -10,6 +10,7 @@ from csift.prompts import answer_prompt
 from csift.schemas import Adapter, DatasetVersion
 from csift.settings import settings
 from csift.training import PreferenceRow, PromptRow, TextRow, TrainingData, TrainingRow, unpaired
+from tasks.advice import decided
 from tasks.collaborators import base_model, chunks, store, trainable_chunks
 from tasks.progress import reporter
 
@@ -23,7 +24,7 @@ def train(cycle_id: str, config: LoopConfig, dataset: DatasetVersion) -> Adapter
             base_model(config.training.base_model),
             learned_from(config.project, dataset),
             dataset.id,
-            config.training,
+            decided(config, dataset),
             store(),
             settings().root / "training",
             settings().threads,

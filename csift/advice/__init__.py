@@ -15,13 +15,13 @@ from csift.advice.records import (
     AdapterKind,
     Advice,
     BaseFacts,
-    Goal,
     Inventory,
     LeftOut,
     Stage,
     TrainingBudget,
 )
 from csift.exceptions import TrainingError
+from csift.schemas.base import Goal
 
 __all__ = [
     "AdapterAdvice",

@@ -5,8 +5,8 @@ Every threshold names where it comes from, or says that it is our choice.
 
 from dataclasses import dataclass
 
-from csift.advice.records import BaseFacts, Goal, Inventory, TrainingBudget
-from csift.schemas.base import Method
+from csift.advice.records import BaseFacts, Inventory, TrainingBudget
+from csift.schemas.base import Goal, Method
 
 # --- how much data a method needs -----------------------------------------------------------------------------------
 

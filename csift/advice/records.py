@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from csift.schemas import Record
 from csift.schemas.base import Method
 
-Goal = Literal["domain knowledge", "answer style and accuracy", "preference and tone", "less hallucination"]
 AdapterKind = Literal["lora", "dora", "rslora", "qlora"]
 Count = Annotated[int, Field(ge=0)]
 

@@ -9,6 +9,7 @@ Style = Literal["factoid", "yes_no", "list", "unanswerable", "multi_chunk"]
 STYLES: tuple[Style, ...] = get_args(Style)
 Method = Literal["cpt", "sft", "dpo", "orpo", "kto", "reward", "ppo", "grpo", "rloo"]
 METHODS: tuple[Method, ...] = get_args(Method)
+Goal = Literal["domain knowledge", "answer style and accuracy", "preference and tone", "less hallucination"]
 
 
 class Record(BaseModel):

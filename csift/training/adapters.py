@@ -16,16 +16,13 @@ from csift.hashing import content_id
 from csift.models import BaseModel, best_dtype
 from csift.schemas import Method
 
-HOW_OFTEN = {
-    "base_model",
-    "checkpoint_every",
-    "methods",
-}  # of the configuration: what does not change the weights, or is named apart
+# Of the configuration: what does not change the weights, or is named apart.
+ELSEWHERE = {"base_model", "checkpoint_every", "methods", "goal", "hours"}
 
 
 def adapter_id(base: BaseModel, dataset_id: str, config: TrainingConfig, methods: Sequence[Method]) -> str:
     """The id of the adapter that this base, dataset, configuration and sequence of stages give."""
-    return content_id("adapter", [list(methods), base.revision, dataset_id, config.model_dump(exclude=HOW_OFTEN)])
+    return content_id("adapter", [list(methods), base.revision, dataset_id, config.model_dump(exclude=ELSEWHERE)])
 
 
 def config_hash(config: TrainingConfig) -> str:

@@ -34,8 +34,8 @@ def train(
     """Runs `config.methods` one after another and returns the last one's adapter, published under `adapters/<id>`.
 
     `work` keeps checkpoints. `on_loss` gets the adapter's id and each step's mean loss (nats a token, or the method's own).
-    A reward stage's model is published like an adapter and scores the answers of a later ppo, grpo or rloo stage; without one, grpo
-    and rloo learn from the right answers (GoldReward).
+    A reward stage's model is published like an adapter and scores the answers of a later ppo, grpo or rloo stage; without one,
+    grpo and rloo learn from the right answers (GoldReward).
 
     Raises:
         TrainingError: data for a stage is missing, an answer does not fit `max_length`, the loss is no number or explodes, or

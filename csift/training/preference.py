@@ -48,7 +48,7 @@ class OddsRatioTrainer(InOrder, ORPOTrainer):
 
 
 class RatedTrainer(Watched, KTOTrainer):
-    """KTOTrainer, watched. Its batches are fixed when data is prepared: the KL term pairs each prompt with a neighbour's answer."""
+    """KTOTrainer, watched. Its batches are fixed when data is prepared: the KL term pairs prompts with a neighbour's answer."""
 
 
 class RewardModelTrainer(InOrder, RewardTrainer):
