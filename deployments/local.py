@@ -4,7 +4,6 @@ Server, worker and flow runs are child processes with this Python and these CSIF
 the data folder. Each carries a mark in its environment by which it is found again, whoever its parent is by then.
 """
 
-import json
 import os
 import signal
 import socket
@@ -142,7 +141,7 @@ def _prefect_deploy(spec: dict[str, Any], api_url: str) -> None:
     log = _log("deploy")
     with TemporaryDirectory() as folder, log.open("wb") as output:
         filled = Path(folder) / PREFECT_YAML.name
-        filled.write_text(json.dumps(spec))  # JSON is YAML
+        filled.write_text(yaml.safe_dump(spec))  # not JSON: its 5e-05 is a string to YAML 1.1
         command = [*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", str(filled)]
         done = subprocess.run(command, cwd=folder, env=environment(api_url), stdout=output, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
