@@ -26,7 +26,7 @@ ENTRY = re.compile(r"\[(\d+)\] Entry (\d+) of ledger (\d+) records (\d+) crowns"
 CHILD = """
 import sys
 from bench.served import write_pairs
-write_pairs(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+write_pairs(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), "openai/killed")
 """
 
 
@@ -83,8 +83,9 @@ def teacher() -> Iterator[tuple[str, Callable[[], Counter[str]]]]:
         process.join(5)
 
 
-def write_pairs(url: str, cycle_id: str, documents: int, per_document: int) -> int:
-    """Pairs about invented ledgers, all steps of a served teacher; returns how many were accepted."""
+def write_pairs(url: str, cycle_id: str, documents: int, per_document: int, name: str = "openai/ledgers") -> int:
+    """Pairs about invented ledgers, all steps of a served teacher; returns how many were accepted. Answers of a model of another
+    name are not in the ledger."""
     from csift.config import SynthesisConfig
     from csift.db import database
     from csift.ledger import Ledger
@@ -114,9 +115,7 @@ def write_pairs(url: str, cycle_id: str, documents: int, per_document: int) -> i
         max_topic_share=1.0,
     )
     where = Settings(openai_base_url=f"{url}/v1")
-    model = remote_model(
-        "openai/ledgers", Ledger(database(), cycle_id), "teacher", settings=where, concurrency=CONCURRENCY, max_tokens=1000
-    )
+    model = remote_model(name, Ledger(database(), cycle_id), "teacher", settings=where, concurrency=CONCURRENCY, max_tokens=1000)
     writer = PairWriter(model, config.styles, config.min_rating, CONCURRENCY)
     return len(synthesise(writer, chunks, [], minilm(2), config, near_duplicate=1.01).examples)
 

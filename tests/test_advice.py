@@ -1,13 +1,17 @@
 """The advised path follows the data, the base, the goal and the budget, and says which number decided."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from csift.advice import Advice, BaseFacts, Goal, Inventory, TrainingBudget, advise, explain
+from csift.advice.base import base_facts
 from csift.advice.cautions import licence_cautions
 from csift.exceptions import TrainingError
+from csift.models import BaseModel
 from csift.schemas import METHODS
 from csift.schemas.base import Method
 
@@ -345,3 +349,18 @@ def test_every_path_is_sound(data: Inventory, base: BaseFacts, goal: Goal, budge
     assert budget.gpu_memory_gb is None or advice.adapter.memory_gb <= budget.gpu_memory_gb
     assert advice == advise(data, base, goal, budget)
     assert "None" not in explain(advice)
+
+
+def test_the_facts_of_a_model_are_read_from_its_files(tiny_model: BaseModel, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    facts = base_facts(tiny_model)
+    assert facts.parameters == sum(w.numel() for w in AutoModelForCausalLM.from_pretrained(tiny_model.path).parameters())
+    assert (facts.kind, facts.licence, facts.context_length, facts.has_chat_template) == ("instruct", "unknown", 2048, True)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).symlink_to(tiny_model.path / name)
+    (bare / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\nA model.\n")
+    told = base_facts(BaseModel("bare", bare, "x"))
+    assert (told.kind, told.licence, told.has_chat_template) == ("base", "cc-by-nc-4.0", False)
