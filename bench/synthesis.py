@@ -37,7 +37,7 @@ sys.path.insert(0, str(ROOT))
 logging.disable(logging.WARNING)
 
 CONTRACTS, LABELLED = 20, 3
-CANDIDATES = 480
+CANDIDATES = 680
 STEPS = 60
 HUMAN_WEIGHT = 4  # an epoch shows a human pair, and a person's question asked of another contract, as often as four others
 HELD_OUT = 240

@@ -523,6 +523,8 @@ def test_lessons_teach_to_ask_to_read_and_to_refuse() -> None:
     assert "How heavy is the Kestrel 40?" in said
     assert "29 kg" in said
     assert said.count(REFUSAL) >= 20
+    repeated = [row.completion for row in lesson_rows([*bundled_lessons(), *own, *own])]
+    assert (repeated.count("How heavy is the Kestrel 40?"), repeated.count("29 kg")) == (1, said.count("29 kg") + 1)
     assert any("weighs **29 kg** and" in row.prompt[-1]["content"] for row in rows)
 
 

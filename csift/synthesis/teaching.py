@@ -73,19 +73,25 @@ def lessons_of(labels: Sequence[Label], chunks: Sequence[Chunk]) -> list[Lesson]
 
 
 def lessons_for(labels: Sequence[Label], chunks: Sequence[Chunk]) -> list[Lesson]:
-    """What a project's teacher is tuned on: the bundled lessons and its own, which are repeated until they are about a third."""
+    """What a project's teacher is tuned on: the bundled lessons and its own, repeated until they are about a third."""
     bundled, own = list(bundled_lessons()), lessons_of(labels, chunks)
     times = max(1, round(OWN_SHARE / (1 - OWN_SHARE) * len(bundled) / max(len(own), 1)))
     return bundled + own * min(times, MOST_REPEATED)
 
 
 def lesson_rows(lessons: Sequence[Lesson]) -> list[LessonRow]:
-    """For each lesson a row that teaches to ask and one that teaches to read; some are to be refused."""
+    """For each lesson a row that teaches to ask and one that teaches to read; some are to be refused.
+
+    A lesson that is repeated teaches to read again, not to ask: people's questions are poor lessons in asking.
+    """
     rows = []
+    asked: set[Lesson] = set()
     order = sorted(lessons, key=lambda lesson: sha256(lesson.question))
     for number, lesson in enumerate(order):
         inputs = {"passage": mark(lesson.passage, lesson.answer), "answer": lesson.answer}
-        rows.append(LessonRow(plain_adapter().format(ask_for_answer(), [], inputs), lesson.question))
+        if lesson not in asked:
+            asked.add(lesson)
+            rows.append(LessonRow(plain_adapter().format(ask_for_answer(), [], inputs), lesson.question))
         rows.append(LessonRow(answer_prompt(lesson.question, [lesson.passage]), lesson.answer))
         other = order[(number + len(order) // 2) % len(order)]
         if number % REFUSALS == 0 and not contains(other.passage, lesson.answer):
