@@ -156,13 +156,14 @@ def _forget_calls() -> None:
 def _bare(config) -> None:
     """The stages of flows/nightly.py by csift's functions alone."""
     from csift import corpus, dataset, drift, evalsets, evaluation, labels, promotion, rag, registry, synthesis, training
+    from csift.config import TrainingConfig
     from csift.db import database
     from csift.leases import hold
     from csift.prompts import answer_prompt
     from csift.reports.run_report import RunReport, render_run_report
-    from csift.schemas import GatePolicy, GenerationParams, SynthesisReport, System, Teacher
+    from csift.schemas import Adapter, GatePolicy, GenerationParams, SynthesisReport, System, Teacher
     from csift.settings import settings
-    from csift.training import TrainingData, TrainingRow
+    from csift.training import Run, TrainingData, TrainingRow
     from tasks import collaborators as use
 
     db, project, root = database(), config.project, settings().root
@@ -187,15 +188,18 @@ def _bare(config) -> None:
         told = config.synthesis
         allowed = use.trainable_chunks(project, snapshot.id)
         lessons = synthesis.lessons_for(train, allowed)
-        tuned = training.train(
-            base,
-            TrainingData(pairs=[TrainingRow(row.prompt, row.completion) for row in synthesis.lesson_rows(lessons)]),
+
+        def trained(rows: list[TrainingRow], name: str, told: TrainingConfig) -> Adapter:
+            scratch, threads = root / "training", settings().threads
+            adapter = training.train(Run(base, TrainingData(pairs=rows), name, told, use.store(), scratch, threads))
+            with db.session() as session:
+                registry.save_adapter(session, adapter)
+            return adapter
+
+        tuned = trained(
+            [TrainingRow(row.prompt, row.completion) for row in synthesis.lesson_rows(lessons)],
             synthesis.lessons_hash(lessons),
             synthesis.tuning(config.teacher, config.training.max_length),
-            use.store(),
-            root / "training",
-            settings().threads,
-            lambda id_, point: None,
         )
         teacher = Teacher(model=config.teacher.model, adapter_id=tuned.id)
         writer = use.writer(config, cycle_id, teacher)
@@ -228,17 +232,7 @@ def _bare(config) -> None:
             TrainingRow(answer_prompt(row.question, [texts[id_] for id_ in row.context_chunk_ids]), row.answer)
             for row in dataset.load_examples(db, version)
         ]
-        adapter = training.train(
-            base,
-            TrainingData(pairs=training_rows),
-            version.id,
-            config.training,
-            use.store(),
-            root / "training",
-            settings().threads,
-            lambda id_, point: registry.save_loss(db, id_, point),
-        )
-        registry.save_adapter(db, adapter)
+        adapter = trained(training_rows, version.id, config.training)
 
         def system(adapter_id: str | None) -> System:
             return System.of(
@@ -269,7 +263,7 @@ def _bare(config) -> None:
             challenger=system(adapter.id),
             challenger_report=reports[1],
             decision=decision,
-            losses=tuple(registry.load_losses(db, adapter.id)),
+            losses=(),
             dataset=version,
             retired=labelled.retired,
             drift=drifted,

@@ -118,7 +118,10 @@ class Bench:
 
     def _train(self, method: str) -> Path:
         from csift.config import TrainingConfig
-        from csift.training.stage import fit_stage
+        from csift.interfaces import no_progress
+        from csift.storage import LocalStore
+        from csift.training.checkpoints import Checkpoints
+        from csift.training.stage import Stage, fit_stage
 
         samples = 8 if method in ("grpo", "rloo") else 4
         config = TrainingConfig(
@@ -132,16 +135,26 @@ class Bench:
             checkpoint_every=10**6,
             seed=self.seed,
         )
-        previous = str(self.folder / "sft") if method in FROM_SFT else None
-        judge = str(self.folder / "reward") if method == "ppo" else None
-        work = self.folder / "work" / method
-        rows = self.train.rows(method)
-        _, model = fit_stage(
-            self.base, method, rows, self.tokenizer, config, config.batch_size, work, previous, judge,
-            lambda point: None, lambda *_: None,
-        )  # fmt: skip
-        model.save_pretrained(self.folder / method, selected_adapters=["default"])
-        return self.folder / method
+        stage = Stage(
+            base=self.base,
+            method=method,  # type: ignore[arg-type]
+            rows=tuple(self.train.rows(method)),  # type: ignore[arg-type]
+            config=config,
+            micro_batch=config.batch_size,
+            threads=self.threads,
+            scratch=self.folder / "scratch" / method,
+            checkpoints=Checkpoints(LocalStore(self.folder / "artifacts"), method, "bench"),
+            policy=self._trained("sft") if method in FROM_SFT else None,
+            reward=self._trained("reward") if method == "ppo" else None,
+        )
+        fit_stage(stage, lambda point: None, no_progress)
+        # As an adapter that is published: it says what it was trained on.
+        told = {"base_model": self.base.name, "base_revision": self.base.revision}
+        (stage.output / "manifest.json").write_text(json.dumps(told))
+        return stage.output
+
+    def _trained(self, method: str) -> Path:
+        return self.folder / "scratch" / method / "adapter"
 
     def _read(self) -> None:
         import numpy as np
@@ -207,7 +220,7 @@ class Bench:
         return _gains(correct(None), correct(adapter))
 
     def _preferred_gain(self, method: str) -> Callable[[Path], list[float]]:
-        start = self.folder / "sft" if method in FROM_SFT else None
+        start = self._trained("sft") if method in FROM_SFT else None
         return lambda adapter: _gains(self._preferred(start), self._preferred(adapter))
 
     def _preferred(self, adapter: Path | None) -> list[float]:
@@ -220,7 +233,7 @@ class Bench:
     def _ranked(self, adapter: Path) -> list[float]:
         from csift.training.rewards import RewardModel
 
-        model = RewardModel(self.base, str(adapter), self.tokenizer)
+        model = RewardModel(self.base, adapter, self.tokenizer)
         rows: Any = self.held_pairs
         chosen, rejected = (model.score(rows, [getattr(row, side) for row in rows]) for side in ("chosen", "rejected"))
         return [float(a > b) for a, b in zip(chosen, rejected, strict=True)]
@@ -228,7 +241,7 @@ class Bench:
     def _rewarded(self, adapter: Path) -> list[float]:
         from csift.training.rewards import RewardModel
 
-        return self._by(RewardModel(self.base, str(self.folder / "reward"), self.tokenizer), adapter)
+        return self._by(RewardModel(self.base, self._trained("reward"), self.tokenizer), adapter)
 
     def _rewarded_by_gold(self, adapter: Path) -> list[float]:
         from csift.training.rewards import GoldReward
@@ -237,7 +250,7 @@ class Bench:
 
     def _by(self, reward: Any, adapter: Path) -> list[float]:
         rows = self.held[:ANSWERED]
-        before, after = (reward.score(rows, self._answers(which, rows)) for which in (self.folder / "sft", adapter))
+        before, after = (reward.score(rows, self._answers(which, rows)) for which in (self._trained("sft"), adapter))
         return _gains(before, after)
 
     def _answers(self, adapter: Path | None, rows: Sequence[Any]) -> list[str]:

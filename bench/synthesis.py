@@ -138,22 +138,20 @@ class Local:
     def _tune(self, human: list[Asked], chunks: list[Any]) -> str:
         from csift.config import TeacherConfig
         from csift.synthesis import lesson_rows, lessons_for, lessons_hash, tuning
-        from csift.training import TrainingData, TrainingRow, train
+        from csift.training import TrainingRow
 
         lessons = lessons_for(_labels(human), chunks)
         rows = [TrainingRow(row.prompt, row.completion) for row in lesson_rows(lessons)]
         told = TeacherConfig(model=self.base.name, tune_steps=2 if self.quick else 60)
-        adapter = train(
-            self.base,
-            TrainingData(pairs=rows),
-            lessons_hash(lessons),
-            tuning(told, 1024),
-            self.store,
-            self.folder / "training",
-            self.threads,
-            lambda id_, point: None,
-        )
-        return adapter.uri
+        return self._train(rows, lessons_hash(lessons), tuning(told, 1024))
+
+    def _train(self, rows: list[Any], name: str, config: Any) -> str:
+        """The folder of an adapter that was trained on the rows."""
+        from csift.training import Run, TrainingData, train
+
+        data = TrainingData(pairs=rows)
+        adapter = train(Run(self.base, data, name, config, self.store, self.folder / "training", self.threads))
+        return str(self.store.open_artifact(adapter.artifact))
 
     def _quality(self, examples: Any, chunks: list[Any]) -> dict[str, float]:
         import numpy as np
@@ -200,24 +198,15 @@ class Local:
         from csift.judges import ReferenceJudge
         from csift.prompts import answer_prompt
         from csift.schemas import Failure, GenerationParams, JudgeItem
-        from csift.training import TrainingData, TrainingRow, train
+        from csift.training import TrainingRow
 
         config = TrainingConfig(base_model=self.base.name, max_steps=2 if self.quick else STEPS, seed=self.seed)
         began = time.perf_counter()
         pairs = [TrainingRow(answer_prompt(asked.question, self._shown(asked)), asked.answer) for asked in rows]
-        adapter = train(
-            self.base,
-            TrainingData(pairs=pairs),
-            content_id("bench", [name, self.seed]),
-            config,
-            self.store,
-            self.folder / "training",
-            self.threads,
-            lambda id_, point: None,
-        )
+        adapter = self._train(pairs, content_id("bench", [name, self.seed]), config)
         trained = time.perf_counter() - began
         prompts = [answer_prompt(asked.question, self._shown(asked)) for asked in held_out]
-        answers = self.engine.generate(prompts, GenerationParams(max_new_tokens=48), adapter.uri)
+        answers = self.engine.generate(prompts, GenerationParams(max_new_tokens=48), adapter)
         items = [
             JudgeItem(question=asked.question, gold=asked.answer, answer=answer.text, contexts=())
             for asked, answer in zip(held_out, answers, strict=True)

@@ -133,16 +133,28 @@ class Speed:
         )
 
     def _ours(self, method: str) -> Any:
+        from csift.storage import LocalStore
         from csift.training.adapters import start
+        from csift.training.checkpoints import Checkpoints
         from csift.training.rewards import GoldReward
         from csift.training.setup import Setup
-        from csift.training.stage import TRAINERS
+        from csift.training.stage import trainers
 
         config = self._config(method)
         work = self.folder / f"run-{self.runs}"
-        setup = Setup(self.base, start(self.base, config, None), self.tokenizer, config, work, BATCH, GoldReward(), False)
+        setup = Setup(
+            base=self.base,
+            model=start(self.base, config, None),
+            tokenizer=self.tokenizer,
+            config=config,
+            work=work,
+            checkpoints=Checkpoints(LocalStore(self.folder / "artifacts"), method, "bench"),
+            micro_batch=BATCH,
+            reward=GoldReward(),
+            gpu=False,
+        )
         began = time.perf_counter()
-        trainer = TRAINERS[method](setup, self.pairs if method == "sft" else self.preferences)
+        trainer = trainers()[method](setup, self.pairs if method == "sft" else self.preferences)
         # Where the reference's log-probabilities are computed before the first step, that time is the steps'.
         ahead = time.perf_counter() - began if getattr(trainer, "precompute_ref_logps", False) else 0.0
         self.reference = ahead * (self.steps - WARM_UP) * BATCH / len(self.preferences)

@@ -140,6 +140,9 @@ class TrainingConfig(Section):
     lora_rank: int = Field(16, ge=1, description="Rank of the LoRA matrices")
     lora_alpha: int = Field(32, ge=1, description="LoRA scale numerator")
     target_modules: tuple[str, ...] = Field(("all-linear",), min_length=1, description="Layers that get LoRA matrices")
+    run_on: Literal["here", "gpu"] = Field("here", title="Train on", description="here: in the run; gpu: the gpu work pool")
+    launcher: Literal["inprocess", "accelerate"] = Field("inprocess", description="accelerate: several devices at once")
+    accelerate: Path | None = Field(None, description="Its configuration; see deployments/accelerate")
     checkpoint_every: int = Field(15, ge=1, description="Steps between checkpoints")
     max_length: int = Field(1024, ge=64, description="Longest training row in tokens; a longer prompt loses its middle")
     seed: int = Field(0, description="Weights, order of rows, samples")
@@ -154,6 +157,8 @@ class TrainingConfig(Section):
             raise ValueError("a reward model alone answers nothing; name a stage that uses it")
         if {"grpo", "rloo"} & set(self.methods) and self.batch_size % self.samples:
             raise ValueError("batch_size must be a multiple of samples for grpo and rloo")
+        if (self.launcher == "accelerate") != (self.accelerate is not None):
+            raise ValueError("launcher accelerate and the configuration file named by accelerate go together")
         return self
 
 

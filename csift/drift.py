@@ -19,9 +19,8 @@ from csift.config import DriftConfig
 from csift.drift_report import Side, render_report
 from csift.exceptions import ConfigError, CorpusError, ModelError
 from csift.hashing import content_id, sha256
-from csift.interfaces import Embedder
+from csift.interfaces import Embedder, ObjectStore
 from csift.schemas import DriftReport
-from csift.storage import LocalStore
 
 MIN_ROWS = 20
 MIN_SESSIONS = 2  # one alone has nothing to be compared with on its own side
@@ -175,7 +174,7 @@ def check_drift(
     current: Window,
     embedder: Embedder,
     config: DriftConfig,
-    store: LocalStore,
+    store: ObjectStore,
     prefix: str = "drift",
 ) -> DriftReport:
     """Tests the current window against the reference and stores an Evidently report as `<prefix>/<id>.html`.

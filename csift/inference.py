@@ -1,5 +1,6 @@
 """Base model and adapter → batched generations. One engine for evaluation, teacher and the RAG program."""
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +104,8 @@ def load(base: BaseModel, adapter_path: str | None) -> tuple[Any, Any]:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    if adapter_path:
+        _require_base(base, adapter_path)
     quiet_libraries()
     tokenizer = load_tokenizer(base)
     dtype = getattr(torch, best_dtype())
@@ -139,10 +142,17 @@ def load_tokenizer(base: BaseModel) -> Any:
     return tokenizer
 
 
-def adapter_folder(uri: str | None) -> str | None:
-    """The folder of an adapter's weights, or None for the base model. Raises ModelError when it is gone."""
-    if uri is None:
-        return None
-    if not (Path(uri) / "manifest.json").is_file():
-        raise ModelError(f"the adapter in {uri} is missing or was written half; run the cycle again")
-    return uri
+def _require_base(base: BaseModel, adapter_path: str) -> None:
+    """Raises ModelError when the adapter was trained on another base model, or its manifest does not say on which."""
+    try:
+        manifest = json.loads((Path(adapter_path) / "manifest.json").read_text())
+        name, revision = manifest["base_model"], manifest["base_revision"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelError(
+            f"the adapter in {adapter_path} has no manifest that names its base model; run the cycle again"
+        ) from None
+    if revision != base.revision:
+        raise ModelError(
+            f"the adapter in {adapter_path} was trained on {name}@{revision}, not on {base.name}@{base.revision}; "
+            "name the base model that it was trained on, or train it anew"
+        )

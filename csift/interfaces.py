@@ -1,6 +1,7 @@
 """The Protocols that join stages. Each implementation has an id that goes into the records."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,57 @@ class Progress(Protocol):
 
 def no_progress(stage: str, done: int, total: int, note: str = "") -> None:
     """A Progress that shows nothing."""
+
+
+class ObjectStore(Protocol):
+    """Bytes under keys, such as `reports/cycle-1.html`; an artifact is a folder of files under a key, whose manifest is written
+    last, so a half is never taken for a whole. Keys have forward slashes and no dot parts; all methods raise StorageError."""
+
+    @property
+    def url(self) -> str:
+        """What csift.storage.open_store makes this store from in another process."""
+        ...
+
+    def uri(self, key: str) -> str:
+        """Where people find what is under `key`: a path, or an s3:// URI."""
+        ...
+
+    def put(self, key: str, content: bytes) -> str:
+        """Writes an object, whole or not at all; returns its URI."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The object; that there is none is an error."""
+        ...
+
+    def has(self, key: str) -> bool:
+        """Whether there is such an object."""
+        ...
+
+    def publish(self, key: str, folder: Path, facts: dict[str, Any]) -> str:
+        """Stores the files of a folder and of its sub-folders under `key`, then the manifest: their SHA-256 (hex) by name, and
+        `facts`. Returns the URI. Written anew, an artifact is not whole meanwhile. One writer at a time."""
+        ...
+
+    def manifest(self, key: str) -> dict[str, Any]:
+        """The manifest of an artifact: `files`, and the facts given."""
+        ...
+
+    def open_artifact(self, key: str) -> Path:
+        """A local folder, to be read only, with the artifact's files, checked against the manifest."""
+        ...
+
+    def has_artifact(self, key: str) -> bool:
+        """Whether a whole artifact is there."""
+        ...
+
+    def artifacts(self, prefix: str = "") -> list[str]:
+        """The keys of the whole artifacts below `prefix`, at any depth, sorted."""
+        ...
+
+    def discard(self, key: str) -> None:
+        """Removes the artifact `key`, whole or half, with all that is below it."""
+        ...
 
 
 class Embedder(Protocol):

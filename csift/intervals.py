@@ -1,9 +1,15 @@
 """Confidence intervals."""
 
 import math
+from collections.abc import Iterator
 from statistics import NormalDist
 
+import numpy as np
+from numpy.typing import NDArray
+
 from csift.schemas import Interval
+
+_BLOCK = 4_000_000  # resampled items in memory at once, 32 MB
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
@@ -18,3 +24,29 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return Interval(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
+
+
+def bootstrap_mean(
+    values: NDArray[np.float64], confidence: float, resamples: int, seed: int, span: tuple[float, float]
+) -> Interval:
+    """The mean of values [n] with its bootstrap percentile interval (Efron & Tibshirani 1993, section 13.3).
+
+    The bounds are themselves resampled means: at B resamples and tail share α the (B·α)-th from either end. Every
+    call draws the same resamples, so the interval of -values is the mirror image. Without values anything within
+    `span` is possible: its middle, with its ends as bounds.
+    """
+    if not len(values):
+        return Interval(value=sum(span) / 2, low=span[0], high=span[1])
+    means = np.sort(np.concatenate(list(_resampled_means(values, resamples, seed))))
+    # α carries a rounding error (1 - 0.95 is not 0.05), which must not move the bound to the next mean
+    outside = max(0, math.floor((1 - confidence) / 2 * len(means) + 1e-6) - 1)
+    return Interval(value=float(values.mean()), low=float(means[outside]), high=float(means[-1 - outside]))
+
+
+def _resampled_means(values: NDArray[np.float64], resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """`resamples` means of n values drawn with replacement, in blocks that fit in memory."""
+    draws = np.random.default_rng(seed)
+    rows = max(1, _BLOCK // len(values))
+    for start in range(0, resamples, rows):
+        places = draws.integers(0, len(values), size=(min(rows, resamples - start), len(values)))
+        yield values[places].mean(axis=1)

@@ -42,6 +42,7 @@ MAX_ATTEMPTS = 5  # workers that may die of a job
 CHANNEL = "csift_jobs"
 RING = sa.text(f"SELECT pg_notify('{CHANNEL}', :id)")  # wakes those in `listening` when the transaction is committed
 CLOCK = sa.func.clock_timestamp()  # not now(), which is when the transaction began
+_BLANK: dict[str, Any] = {"holder": None, "heartbeat_at": None, "progress": sa.null(), "error": None, "finished_at": None}
 CUT = (OperationalError, InterfaceError, InternalError)  # how psycopg2 tells of a connection that ended
 
 
@@ -88,15 +89,20 @@ def enqueue(db: Database, id_: str, kind: str, spec: Mapping[str, Any]) -> Job:
     """Asks for a job. `id_` is a hash of what is to be done, so that asking again gives the same job; only one that failed is
     queued again, with the new `spec`."""
     fresh: dict[str, Any] = {"spec": dict(spec), "state": JobState.QUEUED, "attempts": 0}
-    blank = {"holder": None, "heartbeat_at": None, "progress": sa.null(), "error": None, "finished_at": None}
     with _locking(db) as session:
         session.execute(
             insert(JobRow)
             .values(id=id_, kind=kind, token=0, **fresh)
-            .on_conflict_do_update(index_elements=[JobRow.id], set_=fresh | blank, where=JobRow.state == JobState.FAILED)
+            .on_conflict_do_update(index_elements=[JobRow.id], set_=fresh | _BLANK, where=JobRow.state == JobState.FAILED)
         )
         session.execute(RING, {"id": id_})
         return _read(session, id_)
+
+
+def again(db: Database, id_: str) -> None:
+    """Queues a job that is done once more: what it made is gone."""
+    with _locking(db) as session:
+        _write(session, id_, JobRow.state == JobState.DONE, state=JobState.QUEUED, attempts=0, **_BLANK)
 
 
 def load(db: Database, id_: str) -> Job:
@@ -155,6 +161,13 @@ def listening(db: Database) -> Iterator[Callable[[float], bool]]:
             return changed
 
         yield heard
+
+
+def of_project(db: Database, project: str) -> list[Job]:
+    """The jobs of a project (`spec["project"]`) that are queued or running, the oldest first."""
+    open_ = JobRow.state.in_([JobState.QUEUED, JobState.RUNNING])
+    with db.session() as session:
+        return _jobs(session, JobRow.spec["project"].as_string() == project, open_)
 
 
 # --- the worker -----------------------------------------------------------------------------------------------------------
@@ -351,23 +364,31 @@ def _write(session: Session, id_: str, *where: sa.ColumnElement[bool], **columns
 
 
 def _read(session: Session, id_: str) -> Job:
-    silent = sa.extract("epoch", CLOCK - JobRow.heartbeat_at)
-    found = session.execute(sa.select(JobRow.__table__, silent.label("silent")).where(JobRow.id == id_)).one_or_none()
-    if found is None:
+    found = _jobs(session, JobRow.id == id_)
+    if not found:
         raise TrainingError(f"there is no job {id_}; it was asked of another database, see CSIFT_DATABASE_URL")
-    return Job(
-        id=found.id,
-        kind=found.kind,
-        spec=found.spec,
-        state=JobState(found.state),
-        holder=found.holder,
-        token=found.token,
-        attempts=found.attempts,
-        silent=None if found.silent is None else float(found.silent),
-        progress=Stand(**found.progress) if found.progress else None,
-        result=found.result,
-        error=found.error,
-    )
+    return found[0]
+
+
+def _jobs(session: Session, *where: sa.ColumnElement[bool]) -> list[Job]:
+    silent = sa.extract("epoch", CLOCK - JobRow.heartbeat_at).label("silent")
+    rows = sa.select(JobRow.__table__, silent).where(*where).order_by(JobRow.created_at, JobRow.id)
+    return [
+        Job(
+            id=row.id,
+            kind=row.kind,
+            spec=row.spec,
+            state=JobState(row.state),
+            holder=row.holder,
+            token=row.token,
+            attempts=row.attempts,
+            silent=None if row.silent is None else float(row.silent),
+            progress=Stand(**row.progress) if row.progress else None,
+            result=row.result,
+            error=row.error,
+        )
+        for row in session.execute(rows)
+    ]
 
 
 def _passed(now: Job, then: Job) -> str:

@@ -78,12 +78,18 @@ def _save_system(session: Session, system: System) -> None:
     session.execute(insert(SystemRow).values(values).on_conflict_do_nothing())
 
 
-def save_adapter(db: Database, adapter: Adapter) -> Adapter:
-    """Stores an Adapter; again is nothing."""
+def save_adapter(session: Session, adapter: Adapter) -> None:
+    """Stores an Adapter in the caller's transaction; one that was trained again, its artifact being gone, replaces itself."""
+    values = {"id": adapter.id, "dataset_id": adapter.dataset_id, "record": adapter.model_dump(mode="json")}
+    again = {"record": values["record"]}
+    session.execute(insert(AdapterRow).values(values).on_conflict_do_update(index_elements=[AdapterRow.id], set_=again))
+
+
+def find_adapter(db: Database, id_: str) -> Adapter | None:
+    """The adapter of this id, or None."""
     with db.session() as session:
-        values = {"id": adapter.id, "dataset_id": adapter.dataset_id, "record": adapter.model_dump(mode="json")}
-        session.execute(insert(AdapterRow).values(values).on_conflict_do_nothing())
-    return adapter
+        row = session.get(AdapterRow, id_)
+    return Adapter.model_validate(row.record) if row else None
 
 
 def save_drift(db: Database, project: str, report: DriftReport) -> DriftReport:
@@ -100,12 +106,11 @@ def save_drift(db: Database, project: str, report: DriftReport) -> DriftReport:
     return report
 
 
-def save_loss(db: Database, adapter_id: str, point: LossPoint) -> None:
-    """Stores a training step's loss; a step that is trained again after a kill replaces itself."""
-    with db.session() as session:
-        values = {"adapter_id": adapter_id, **point.model_dump()}
-        keys = [LossRow.adapter_id, LossRow.step]
-        session.execute(insert(LossRow).values(values).on_conflict_do_update(index_elements=keys, set_=point.model_dump()))
+def save_loss(session: Session, adapter_id: str, point: LossPoint) -> None:
+    """Stores a training step's loss in the caller's transaction; a step that is trained again after a kill replaces itself."""
+    values = {"adapter_id": adapter_id, **point.model_dump()}
+    keys = [LossRow.adapter_id, LossRow.step]
+    session.execute(insert(LossRow).values(values).on_conflict_do_update(index_elements=keys, set_=point.model_dump()))
 
 
 def load_losses(db: Database, adapter_id: str) -> list[LossPoint]:

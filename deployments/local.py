@@ -1,6 +1,7 @@
-"""One machine: `csift up` starts a Prefect server and a worker, deploys prefect.yaml, and keeps both until Ctrl-C.
+"""One machine: `csift up` starts a Prefect server and a worker, deploys prefect.yaml, and keeps both until Ctrl-C. Where training
+goes to the gpu pool, a worker of that pool is started here too; others may join it from anywhere.
 
-Server, worker and flow runs are child processes with this Python and these CSIFT_ settings; Prefect's own data is under
+Server, workers and flow runs are child processes with this Python and these CSIFT_ settings; Prefect's own data is under
 the data folder. Each carries a mark in its environment by which it is found again, whoever its parent is by then.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -34,7 +36,7 @@ from csift.exceptions import ServiceError
 from csift.settings import settings
 
 PREFECT_YAML = Path(__file__).parents[1] / "prefect.yaml"
-POOL = "cpu"
+POOLS = ("cpu", "gpu")
 PREFECT = (sys.executable, "-m", "prefect")
 MARK = "CSIFT_UP"  # in the environment of every child: data folder and process id of the `csift up` it belongs to
 
@@ -81,9 +83,11 @@ def up(
             children.append(_start("server", ["server", "start", "--host", host, "--port", str(port)], url))
             _wait(lambda: _healthy(url), children[-1], patience)
             names = deploy(config, f"{url}/api")
-            worker, started = socket.gethostname(), datetime.now(UTC)
-            children.append(_start("worker", ["worker", "start", "--pool", POOL, "--name", worker], url))
-            _wait(lambda: _polls(url, worker, started), children[-1], patience)
+            for pool in POOLS if config.training.run_on == "gpu" else POOLS[:1]:
+                name, started = socket.gethostname(), datetime.now(UTC)
+                limit = ["--limit", "1"] if pool == "gpu" else []  # a device trains one adapter at a time
+                children.append(_start(f"{pool} worker", ["worker", "start", "--pool", pool, "--name", name, *limit], url))
+                _wait(partial(_polls, url, pool, name, started), children[-1], patience)
             say(_welcome(config, url, names, children))
             ended = _first_to_end(children)
             raise ServiceError(f"the Prefect {ended.name} ended, so all was stopped; see the end of {ended.log}, then run again")
@@ -101,9 +105,10 @@ def deploy(config: LoopConfig, api_url: str) -> list[str]:
     """
     spec = yaml.safe_load(PREFECT_YAML.read_text())
     for deployment in spec["deployments"]:
-        deployment["parameters"] = {**deployment["parameters"], "config": config.model_dump(mode="json")}
+        if "parameters" in deployment:  # those of `train` come with the job
+            deployment["parameters"] = {**deployment["parameters"], "config": config.model_dump(mode="json")}
     with _client(api_url) as client:
-        _ensure_pool(client)
+        _ensure_pools(client)
         _prefect_deploy(spec, api_url)
         by_id = {flow.id: flow.name for flow in client.read_flows()}
         ours = {deployment["name"] for deployment in spec["deployments"]}
@@ -131,10 +136,11 @@ def _client(api_url: str) -> Iterator[SyncPrefectClient]:
         yield client
 
 
-def _ensure_pool(client: SyncPrefectClient) -> None:
+def _ensure_pools(client: SyncPrefectClient) -> None:
     template = ProcessWorker.get_default_base_job_template()
-    with suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
+    for name in POOLS:
+        with suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template))
 
 
 def _prefect_deploy(spec: dict[str, Any], api_url: str) -> None:
@@ -150,7 +156,7 @@ def _prefect_deploy(spec: dict[str, Any], api_url: str) -> None:
 
 def _log(name: str) -> Path:
     """Where a child's output goes."""
-    path = settings().root / "logs" / f"{name}.log"
+    path = settings().root / "logs" / f"{name.replace(' ', '-')}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -185,9 +191,9 @@ def _healthy(url: str) -> bool:
         return False
 
 
-def _polls(url: str, name: str, since: datetime) -> bool:
+def _polls(url: str, pool: str, name: str, since: datetime) -> bool:
     with _client(f"{url}/api") as client:
-        workers = client.read_workers_for_work_pool(POOL)
+        workers = client.read_workers_for_work_pool(pool)
     return any(w.name == name and w.last_heartbeat_time and w.last_heartbeat_time >= since for w in workers)
 
 

@@ -1,13 +1,15 @@
 """What tasks call csift with, built from Settings once per process."""
 
 from functools import lru_cache
+from pathlib import Path
 
+from csift import registry
 from csift.config import BudgetConfig, LoopConfig, RetrievalConfig, TeacherConfig
 from csift.corpus import load_chunks
 from csift.db import database
 from csift.exceptions import ConfigError
 from csift.inference import LocalEngine
-from csift.interfaces import Retriever
+from csift.interfaces import ObjectStore, Retriever
 from csift.judges import ReferenceJudge
 from csift.labels import document_splits
 from csift.ledger import Budget, Ledger
@@ -16,15 +18,20 @@ from csift.models import BaseModel, resolve
 from csift.registry import load
 from csift.retrieval import BedrockKnowledgeBase, ChromaIndex, MiniLM, minilm
 from csift.retrieval import embedder as make_embedder
-from csift.schemas import Chunk, CorpusSnapshot, Teacher
+from csift.schemas import Adapter, Chunk, CorpusSnapshot, Teacher
 from csift.settings import settings
-from csift.storage import LocalStore
+from csift.storage import open_store
 from csift.synthesis import PairWriter, SpanWriter, Writer
 
 
-def store() -> LocalStore:
-    """Artifacts, reports and data cards."""
-    return LocalStore(settings().root / "artifacts")
+def store() -> ObjectStore:
+    """Artifacts, reports and data cards. Raises StorageError when CSIFT_STORE_URL is none."""
+    return _store(settings().store_url or settings().root / "artifacts", settings().root / "cache")
+
+
+@lru_cache(maxsize=2)
+def _store(where: str | Path, cache: Path) -> ObjectStore:
+    return open_store(where, cache)
 
 
 @lru_cache(maxsize=1)
@@ -75,10 +82,16 @@ def _engine(base: BaseModel) -> LocalEngine:
     return LocalEngine(base, settings().threads)
 
 
+def find_adapter(id_: str) -> Adapter | None:
+    """An adapter that was trained and whose artifact is there."""
+    found = registry.find_adapter(database(), id_)
+    return found if found and store().has_artifact(found.artifact) else None
+
+
 def answering(base: BaseModel, cycle_id: str, role: str, adapter_id: str | None = None) -> LanguageModel:
     """A model on this machine for one role; its calls are booked on the cycle. Raises StorageError when the adapter is not
     whole."""
-    path = str(store().open_artifact(f"adapters/{adapter_id}")) if adapter_id else None
+    path = str(store().open_artifact(load(database(), Adapter, adapter_id).artifact)) if adapter_id else None
     return local_model(_engine(base), Ledger(database(), cycle_id), role, path, adapter_id)
 
 

@@ -7,15 +7,17 @@ from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 
 from csift import cycles, registry
-from csift.db import database
+from csift.db import Database, database
 from csift.reports.run_report import RunReport, render_run_report
 from csift.schemas import (
+    Adapter,
     DatasetVersion,
     DriftReport,
     EvalReport,
     EvalSet,
     LabelSet,
     PromotionDecision,
+    StageLosses,
     System,
 )
 from tasks.collaborators import store
@@ -45,7 +47,7 @@ def write_report(
             challenger=challenger,
             challenger_report=challenger_report,
             decision=decision,
-            losses=tuple(registry.load_losses(db, challenger.adapter_id)) if challenger.adapter_id else (),
+            losses=_losses(db, challenger.adapter_id) if challenger.adapter_id else (),
             dataset=dataset,
             retired=labels.retired,
             drift=drift,
@@ -53,5 +55,13 @@ def write_report(
         )
         uri = store().put(f"reports/{cycle_id}.html", render_run_report(run).encode())
         cycles.note(db, cycle_id, report_uri=uri)
-    create_link_artifact(Path(uri).as_uri(), key="run-report", link_text="Run report", description=decision.reason)
+    link = uri if "://" in uri else Path(uri).as_uri()
+    create_link_artifact(link, key="run-report", link_text="Run report", description=decision.reason)
     return uri
+
+
+def _losses(db: Database, adapter_id: str) -> tuple[StageLosses, ...]:
+    """Each stage's curve."""
+    adapter = registry.load(db, Adapter, adapter_id)
+    stages = zip(adapter.stages, adapter.stage_ids, strict=True)
+    return tuple(StageLosses(method=method, points=tuple(registry.load_losses(db, id_))) for method, id_ in stages)

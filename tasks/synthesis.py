@@ -15,9 +15,10 @@ from csift.llm import is_served
 from csift.schemas import LabelSet, Teacher
 from csift.settings import settings
 from csift.synthesis import Assignment, Drafts, Harvest
-from csift.training import TrainingData, TrainingRow, train
+from csift.training import Run, TrainingData, TrainingRow, final_id
 from tasks.collaborators import base_model, embedder, store, trainable_chunks, writer
 from tasks.progress import reporter
+from tasks.training import done_here
 
 KEPT = timedelta(days=30)  # for which a written assignment is taken from Prefect's results; the ledger keeps its calls for good
 
@@ -31,17 +32,17 @@ def tune_teacher(config: LoopConfig, labels: LabelSet) -> Teacher:
     chunks = trainable_chunks(config.project, labels.snapshot_id)
     lessons = synthesis.lessons_for(labels.of_split("train"), chunks)
     rows = [TrainingRow(row.prompt, row.completion) for row in synthesis.lesson_rows(lessons)]
-    adapter = train(
-        base_model(told.model),
-        TrainingData(pairs=rows),
-        synthesis.lessons_hash(lessons),
-        synthesis.tuning(told, config.training.max_length),
-        store(),
-        settings().root / "training",
-        settings().threads,
-        lambda id_, point: None,
-        reporter("tune teacher"),
+    run = Run(
+        base=base_model(told.model),
+        data=TrainingData(pairs=rows),
+        dataset_id=synthesis.lessons_hash(lessons),
+        config=synthesis.tuning(told, config.training.max_length),
+        store=store(),
+        scratch=settings().root / "training",
+        threads=settings().threads,
     )
+    id_ = final_id(run.base, run.dataset_id, run.config)
+    adapter = done_here(id_, "tune teacher", config.project, {}, lambda: run, reporter("tune teacher"))
     return Teacher(model=told.model, adapter_id=adapter.id)
 
 

@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 _DATA = tempfile.TemporaryDirectory(prefix="csift-tests-", ignore_cleanup_errors=True)
 os.environ["CSIFT_DATA_DIR"] = _DATA.name
 os.environ.pop("CSIFT_DATABASE_URL", None)
+os.environ.pop("CSIFT_STORE_URL", None)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402

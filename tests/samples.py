@@ -30,6 +30,7 @@ from csift.schemas import (
     RetiredLabel,
     Score,
     SliceResult,
+    StageLosses,
     StageRun,
     SynthesisReport,
     System,
@@ -358,7 +359,7 @@ def sample_run_report(verdict: Verdict = Verdict.PROMOTE, items: Sequence[EvalIt
         challenger=challenger,
         challenger_report=after,
         decision=sample_decision(verdict, sample_evidence(evalset, before, after)),
-        losses=sample_losses(),
+        losses=(StageLosses(method="sft", points=sample_losses()),),
         dataset=sample_dataset(),
         retired=sample_retired(),
         drift=sample_drift(),
@@ -389,6 +390,7 @@ def sample_status() -> Status:
             PastCycle(run.cycle.model_copy(update={"decision_id": run.decision.id}), run.decision, run.drift),
         ),
         holder=None,
+        jobs=(),
     )
 
 

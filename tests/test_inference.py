@@ -10,7 +10,7 @@ from csift.inference import LocalEngine
 from csift.models import BaseModel, resolve
 from csift.schemas import GenerationParams
 from csift.storage import LocalStore
-from csift.training import TrainingData, TrainingRow, train
+from csift.training import Run, TrainingData, TrainingRow, train
 
 PARAMS = GenerationParams(max_new_tokens=6)
 
@@ -68,10 +68,10 @@ def test_an_adapter_changes_the_answers_and_the_base_comes_back(
     rows = [TrainingRow(prompt, "forty-two") for prompt in PROMPTS]
     config = TrainingConfig(max_steps=40, batch_size=3, checkpoint_every=40, learning_rate=3e-2)
     store = LocalStore(tmp_path)
-    adapter = train(tiny_model, TrainingData(pairs=rows), "d", config, store, tmp_path / "work", 2, lambda *_: None)
+    adapter = train(Run(tiny_model, TrainingData(pairs=rows), "d", config, store, tmp_path / "work", 2))
     before = engine.generate(PROMPTS, PARAMS)[0].text
 
-    tuned = engine.generate(PROMPTS, PARAMS, adapter.uri)[0].text
+    tuned = engine.generate(PROMPTS, PARAMS, str(store.open_artifact(adapter.artifact)))[0].text
 
     assert tuned != before
     assert engine.generate(PROMPTS, PARAMS)[0].text == before

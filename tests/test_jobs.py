@@ -19,7 +19,7 @@ from csift.db import Database
 from csift.db.operations import TaskResultRow
 from csift.exceptions import DatabaseError, TrainingError
 from csift.interfaces import no_progress
-from csift.jobs import LOST, MAX_ATTEMPTS, Held, Job, JobState, Stand, enqueue, listening, load, take, take_next, wait
+from csift.jobs import LOST, MAX_ATTEMPTS, Held, Job, JobState, Stand, enqueue, listening, load, of_project, take, take_next, wait
 
 PATIENCE = 30.0  # seconds
 
@@ -91,6 +91,19 @@ def test_the_oldest_of_a_kind_is_next(db: Database, project: str) -> None:
         enqueue(db, f"{project}-{name}", f"{project}-{kind}", {})
     order = [take_next(db, f"{project}-x", "w") for _ in range(3)]
     assert [held and held.job.id for held in order] == [f"{project}-b", f"{project}-a", None]
+
+
+def test_of_a_project_are_its_jobs_that_are_queued_or_running_the_oldest_first(db: Database, project: str) -> None:
+    for name, owner in (("b", project), ("a", project), ("c", project), ("d", project), ("e", f"{project}-other")):
+        enqueue(db, f"{project}-{name}", project, {"project": owner})
+    enqueue(db, f"{project}-f", project, {})
+    running, done = taken(db, f"{project}-a"), taken(db, f"{project}-c")
+    running.progress("train", 1, 3)
+    done.finish({})
+    assert [(job.id, job.state) for job in of_project(db, project)] == [
+        (f"{project}-b", JobState.QUEUED), (f"{project}-a", JobState.RUNNING), (f"{project}-d", JobState.QUEUED),
+    ]  # fmt: skip
+    assert of_project(db, "none") == []
 
 
 def test_of_twenty_jobs_eight_workers_take_each_exactly_once(db: Database, project: str) -> None:

@@ -248,11 +248,12 @@ def test_records_are_read_as_they_were_written(made: Project) -> None:
         made.db, [example], snapshot_id=made.snapshot_id, evalset_id="evalset-1", recipe={"k": 3}, synthesis=report, rejected=()
     )  # fmt: skip
     adapter = Adapter(
-        id=f"adapter-{made.name}", base_model="m", base_revision="1", stages=("sft",), config_hash="c", dataset_id=dataset.id,
-        metrics={"loss": 0.4}, uri="/adapters/a",
+        id=f"adapter-{made.name}", base_model="m", base_revision="1", stages=("sft",), stage_ids=(f"adapter-{made.name}",), config_hash="c", dataset_id=dataset.id,
+        metrics={"loss": 0.4}, artifact="adapters/a",
     )  # fmt: skip
     for _ in range(2):  # again is nothing
-        save_adapter(made.db, adapter)
+        with made.db.session() as session:
+            save_adapter(session, adapter)
         drift = save_drift(made.db, made.name, sample_drift())
         system = made.system(3, adapter.id)
     assert load(made.db, DatasetVersion, dataset.id) == dataset
@@ -272,5 +273,6 @@ def test_a_step_trained_again_replaces_its_loss(db: Database, project: str) -> N
         return LossPoint(step=step, loss=loss, learning_rate=0.1, tokens=step)
 
     for step, loss in ((2, 0.5), (1, 0.9), (3, 0.4), (2, 0.6)):
-        save_loss(db, project, point(step, loss))
+        with db.session() as session:
+            save_loss(session, project, point(step, loss))
     assert load_losses(db, project) == [point(1, 0.9), point(2, 0.6), point(3, 0.4)]

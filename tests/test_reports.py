@@ -32,7 +32,7 @@ from csift.reports import console, plots, wording
 from csift.reports.page import minus
 from csift.reports.run_report import compare, href, render_run_report
 from csift.reports.status import PastCycle, status_json
-from csift.schemas import CycleState, DocumentRef, Interval, StageRun, Verdict
+from csift.schemas import METHODS, CycleState, DocumentRef, Interval, Method, StageLosses, StageRun, Verdict
 
 GOLDEN = Path(__file__).parent / "golden"
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -186,7 +186,7 @@ def test_tables_have_captions_and_pictures_have_words(html: str, page: Page) -> 
     assert titles[0].startswith(
         "Paired difference in points with its 95% interval: All questions +45.5 (+29.7 to +60.5); guarded"
     )
-    assert titles[2].startswith("Training loss over 60 steps: ")
+    assert titles[2].startswith("Training loss: sft over 60 steps, 2.712 nats per token at step 1, ")
     assert titles[4] == (
         "What became of 96 synthetic candidates: 41 accepted, 24 not grounded, "
         "19 round trip, 9 near duplicate, 3 leaks an eval question."
@@ -320,8 +320,59 @@ def test_plots_stand_numbers_that_do_not_exist_single_points_and_odd_names() -> 
     assert "a &lt; b $x$" in drawn
     assert "n/a (n/a to n/a)" in drawn
     diverged = sample_losses()[0].model_copy(update={"loss": math.nan})
-    assert "optimiser step" in plots.loss_plot((diverged, *sample_losses()), "b", plots.NARROW)
-    assert "optimiser step" in plots.loss_plot(sample_losses()[:1], "b", plots.NARROW)
+    for points in ((diverged, *sample_losses()), sample_losses()[:1], (diverged,)):
+        assert "optimiser step" in plots.loss_plot((StageLosses(method="sft", points=points),), "b", plots.NARROW)
+
+
+def stages_of(*methods: Method) -> tuple[StageLosses, ...]:
+    return tuple(StageLosses(method=method, points=sample_losses(40)) for method in methods)
+
+
+def test_every_stage_has_its_curve_in_its_unit_in_the_order_of_training() -> None:
+    run = replace(sample_run_report(), losses=stages_of("cpt", "sft", "dpo", "grpo"))
+    html = render_run_report(run)
+    picture = html[html.index('aria-labelledby="loss-wide-title"') :].split("</svg>")[0]
+    drawn = re.findall(r">([^<]+)</text>", picture)
+    assert [text for text in drawn if re.match(r"\d\. ", text)] == ["1. cpt", "2. sft", "3. dpo", "4. grpo"]
+    units = [text for text in drawn if text.startswith("nats") or text.endswith(" loss")]
+    assert units == ["nats per token", "nats per token", "nats per pair", "GRPO loss"]
+    assert drawn.count("optimiser step") == 4
+    caption = "cpt: 40 steps, 32,480 tokens; sft: 40 steps, 32,480 tokens; dpo: 40 steps, 32,480 tokens; grpo: 40 steps"
+    assert caption in html
+    assert "heights do not compare" in html
+
+
+def test_one_stage_has_its_name_without_a_number_and_nothing_to_compare() -> None:
+    html = render_run_report(sample_run_report())
+    assert re.findall(r">([\d. ]*sft)</text>", html) == ["sft", "sft"]
+    assert "sft: 60 steps, 48,720 tokens." in html
+    assert "heights do not compare" not in html
+
+
+def test_what_is_not_known_of_a_stage_is_not_drawn_and_not_claimed() -> None:
+    uncounted = tuple(point.model_copy(update={"tokens": 0}) for point in sample_losses(40))
+    stages = (StageLosses(method="cpt", points=()), StageLosses(method="kto", points=uncounted))
+    assert "cpt: not stored; kto: 40 steps." in plots.loss_caption(stages)
+    drawn = plots.loss_plot(stages, "b", plots.WIDE)
+    assert "cpt" not in drawn
+    assert ">2. kto</text>" in drawn  # it is the second of the sequence
+    assert "No step was trained" in render_run_report(replace(sample_run_report(), losses=stages[:1]))
+
+
+def test_a_loss_below_zero_is_drawn_with_its_zero() -> None:
+    points = tuple(point.model_copy(update={"loss": point.loss - 2}) for point in sample_losses(40))
+    below = plots.loss_plot((StageLosses(method="grpo", points=points),), "b", plots.WIDE)
+    above = plots.loss_plot(stages_of("grpo"), "b", plots.WIDE)
+    assert ">−1.5</text>" in below or ">−1</text>" in below
+    assert "−" not in above[above.index("</title>") :]
+
+
+@pytest.mark.parametrize("number", [1, 3, 4, 7])
+@pytest.mark.parametrize("width", [plots.WIDE, plots.NARROW])
+def test_panels_of_any_number_of_stages_fit_the_width(number: int, width: int) -> None:
+    drawn = plots.loss_plot(stages_of(*METHODS[:number]), "b", width)
+    assert drawn.startswith(f'<svg viewBox="0 0 {width} ')
+    assert drawn.count("optimiser step") == number
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=40), st.integers(0, 10))

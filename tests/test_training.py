@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import random
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csift.config import TrainingConfig
-from csift.exceptions import StorageError, TrainingError
+from csift.exceptions import ModelError, StorageError, TrainingError
 from csift.interfaces import Messages
 from csift.models import BaseModel
 from csift.schemas import METHODS, Adapter, LossPoint, Method
 from csift.storage import LocalStore
-from csift.training import PreferenceRow, PromptRow, TextRow, TrainingData, TrainingRow, train, unpaired
+from csift.training import InMemory, PreferenceRow, PromptRow, Run, TextRow, TrainingData, TrainingRow, train, unpaired
 from csift.training.order import order
 
 
@@ -49,6 +48,7 @@ class Trained:
     def __init__(self, folder: Path, base: BaseModel) -> None:
         self.folder, self.base = folder, base
         self.store = LocalStore(folder / "artifacts")
+        self.adapters = InMemory()
         self.losses: dict[int, float] = {}
 
     def run(self, config: TrainingConfig = CONFIG, rows: Sequence[TrainingRow] = ROWS, stop_after: int | None = None) -> Adapter:
@@ -59,8 +59,18 @@ class Trained:
             if done == stop_after:
                 raise KeyboardInterrupt
 
-        data = dataclasses.replace(DATA, pairs=rows)
-        return train(self.base, data, "dataset-x", config, self.store, self.folder / "work", 2, keep, progress)
+        return self.train(config, dataclasses.replace(DATA, pairs=rows), on_loss=keep, progress=progress)
+
+    def train(self, config: TrainingConfig, data: TrainingData = DATA, **told: Any) -> Adapter:
+        run = Run(self.base, data, "dataset-x", config, self.store, self.folder / "work", 2, self.adapters, "me")
+        return train(dataclasses.replace(run, **told))
+
+    def folder_of(self, adapter: Adapter) -> Path:
+        return self.store.open_artifact(adapter.artifact)
+
+    def files(self, adapter: Adapter) -> dict[str, str]:
+        files: dict[str, str] = self.store.manifest(adapter.artifact)["files"]
+        return files
 
 
 @pytest.fixture
@@ -78,7 +88,7 @@ def test_the_loss_falls_and_is_kept_for_every_step(trained: Trained) -> None:
 
 def test_the_adapter_is_safetensors_with_a_manifest_that_names_its_origin(trained: Trained) -> None:
     adapter = trained.run()
-    folder = trained.store.open_artifact(f"adapters/{adapter.id}")
+    folder = trained.folder_of(adapter)
 
     assert {path.name for path in folder.iterdir()} == {"adapter_model.safetensors", "adapter_config.json", "manifest.json"}
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -97,7 +107,7 @@ def test_the_same_inputs_give_the_same_weights_on_the_same_machine(
 
     assert one.id == two.id
     assert trained.losses == other.losses
-    assert trained.store.manifest(f"adapters/{one.id}")["files"] == other.store.manifest(f"adapters/{two.id}")["files"]
+    assert trained.files(one) == other.files(two)
 
 
 def test_another_seed_is_another_adapter(trained: Trained) -> None:
@@ -121,24 +131,23 @@ def test_interrupted_it_goes_on_from_the_checkpoint_to_the_same_end(
 
     with pytest.raises(KeyboardInterrupt):
         trained.run(stop_after=stop_after)
-    assert not trained.store.has_artifact(f"adapters/{expected.id}")
+    assert trained.store.artifacts("adapters") == []
     adapter = trained.run()
 
-    assert adapter == expected.model_copy(update={"uri": adapter.uri})
+    assert adapter == expected
     assert trained.losses == whole.losses
-    files = [t.store.manifest(f"adapters/{expected.id}")["files"] for t in (trained, whole)]
-    assert files[0] == files[1]
+    assert trained.files(adapter) == whole.files(expected)
+    assert trained.store.artifacts("checkpoints") == []  # nobody needs them any more
 
 
 def test_half_a_checkpoint_is_not_taken_for_a_whole_one(trained: Trained, tmp_path: Path, tiny_model: BaseModel) -> None:
     longer = CONFIG.model_copy(update={"max_steps": 6})
     whole = Trained(tmp_path / "whole", tiny_model)
-    expected = whole.run(longer)
+    whole.run(longer)
     with pytest.raises(KeyboardInterrupt):
         trained.run(longer, stop_after=5)
-    last = trained.folder / "work" / expected.id / "checkpoint-4"
-    assert last.exists()
-    (last / "whole.json").unlink()  # as when it was killed while writing
+    last = trained.store.root / trained.store.artifacts("checkpoints")[-1]
+    (last / "manifest.json").unlink()  # as when it was killed while writing
     (last / "trainer_state.json").write_text("{")
 
     trained.run(longer)
@@ -148,10 +157,10 @@ def test_half_a_checkpoint_is_not_taken_for_a_whole_one(trained: Trained, tmp_pa
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained: Trained, tmp_path: Path, tiny_model: BaseModel) -> None:
     whole = Trained(tmp_path / "whole", tiny_model)
-    expected = whole.run()
+    whole.run()
     with pytest.raises(KeyboardInterrupt):
         trained.run(stop_after=7)
-    optimiser = trained.folder / "work" / expected.id / "checkpoint-6" / "optimizer.pt"
+    optimiser = trained.store.root / trained.store.artifacts("checkpoints")[-1] / "optimizer.pt"
     optimiser.write_bytes(optimiser.read_bytes()[:-100] + b"0" * 100)
     trained.losses.clear()
 
@@ -177,7 +186,7 @@ def test_every_method_goes_on_where_it_was_interrupted(
 
     steps = (1, 2, 3, 4) if method == "ppo" else (3, 4)  # it was the reward model that was interrupted
     assert trained.losses == {step: whole.losses[step] for step in steps}
-    assert trained.store.manifest(f"adapters/{adapter.id}")["files"] == whole.store.manifest(f"adapters/{expected.id}")["files"]
+    assert trained.files(adapter) == whole.files(expected)
 
 
 GOLDEN: dict[Method, list[float]] = {  # mean and last loss of two steps; of the online methods also the last mean reward
@@ -198,8 +207,7 @@ def test_golden_losses(trained: Trained, method: Method) -> None:
     before: tuple[Method, ...] = ("reward",) if method in ("ppo", "grpo", "rloo") else ()
     after: tuple[Method, ...] = ("sft",) if method == "reward" else ()
     trained.run(SMALL.model_copy(update={"methods": (*before, method, *after)}))
-    manifests = [json.loads(path.read_text()) for path in trained.store.root.glob("adapters/*/manifest.json")]
-    (metrics,) = [manifest["metrics"] for manifest in manifests if manifest["stages"][-1] == method]
+    (metrics,) = [adapter.metrics for adapter in trained.adapters.known.values() if adapter.stages[-1] == method]
 
     assert metrics["steps"] == 2
     told = [metrics[name] for name in ("mean_loss", "last_loss", "last_reward") if name in metrics]
@@ -267,7 +275,7 @@ def test_memory_that_is_short_halves_what_is_computed_at_once_and_changes_nothin
         if done == 3 and sum("memory is short" in one for one in said) == 0:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    adapter = train(trained.base, DATA, "dataset-x", wide, trained.store, tmp_path / "w", 2, lambda *_: None, progress)
+    adapter = trained.train(wide, progress=progress)
 
     assert any("memory is short, now 2 rows at once" in one for one in said)
     assert adapter.metrics["micro_batch"] == 2
@@ -281,17 +289,12 @@ def test_stages_follow_one_another_and_are_not_trained_twice(trained: Trained) -
 
     assert both.stages == ("sft", "dpo")
     assert trained.losses[1] == pytest.approx(math.log(2), abs=1e-3)  # the policy starts as its reference
-    assert (Path(both.uri) / "adapter_model.safetensors").read_bytes() != (
-        Path(first.uri) / "adapter_model.safetensors"
-    ).read_bytes()
+    assert trained.files(both)["adapter_model.safetensors"] != trained.files(first)["adapter_model.safetensors"]
 
 
 def test_a_stage_without_data_says_what_it_needs(trained: Trained) -> None:
     with pytest.raises(TrainingError, match="dpo learns from preferences and the dataset has none; add some or drop the stage"):
-        train(
-            trained.base, TrainingData(pairs=ROWS), "d", SMALL.model_copy(update={"methods": ("dpo",)}),
-            trained.store, trained.folder, 2, lambda *_: None,
-        )  # fmt: skip
+        trained.train(SMALL.model_copy(update={"methods": ("dpo",)}), TrainingData(pairs=ROWS))
 
 
 @pytest.mark.parametrize("kind", ["dora", "rslora"])
@@ -300,8 +303,21 @@ def test_other_kinds_of_adapters_train_and_load(trained: Trained, kind: str) -> 
 
     adapter = trained.run(SMALL.model_copy(update={"adapter": kind, "target_modules": ("q_proj", "v_proj")}))
 
-    load(trained.base, adapter.uri)
-    assert json.loads((Path(adapter.uri) / "adapter_config.json").read_text())["use_dora"] == (kind == "dora")
+    load(trained.base, str(trained.folder_of(adapter)))
+    assert json.loads((trained.folder_of(adapter) / "adapter_config.json").read_text())["use_dora"] == (kind == "dora")
+
+
+def test_an_adapter_is_not_loaded_on_another_base(trained: Trained) -> None:
+    from csift.inference import load
+
+    folder = str(trained.folder_of(trained.run(SMALL)))
+    other = dataclasses.replace(trained.base, revision="another")
+
+    with pytest.raises(ModelError, match=r"was trained on .*@\w+, not on .*@another; name the base model that it was trained on"):
+        load(other, folder)
+    (Path(folder) / "manifest.json").unlink()
+    with pytest.raises(ModelError, match="has no manifest that names its base"):
+        load(trained.base, folder)
 
 
 def test_modules_that_the_model_does_not_have_are_named(trained: Trained) -> None:
@@ -354,21 +370,22 @@ def test_a_loss_that_explodes_stops_with_the_step_and_the_examples(trained: Trai
 
 def test_an_artifact_that_was_altered_is_refused(trained: Trained) -> None:
     adapter = trained.run()
-    weights = Path(adapter.uri) / "adapter_model.safetensors"
+    weights = trained.folder_of(adapter) / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
 
     with pytest.raises(StorageError, match="not what its manifest says"):
-        trained.store.open_artifact(f"adapters/{adapter.id}")
+        trained.folder_of(adapter)
 
 
-def test_a_half_published_adapter_is_trained_again(trained: Trained) -> None:
-    adapter = trained.run()
-    (Path(adapter.uri) / "manifest.json").unlink()
-    shutil.rmtree(trained.folder / "work")
-    trained.losses.clear()
+def test_another_run_takes_up_the_checkpoint_of_the_one_that_was_killed(trained: Trained) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        trained.run(stop_after=5)
+    steps: list[int] = []
 
-    assert trained.run() == adapter
-    assert sorted(trained.losses) == list(range(1, 9))
+    adapter = trained.train(CONFIG, holder="another", on_loss=lambda _, point: steps.append(point.step))
+
+    assert (steps, adapter.artifact) == ([5, 6, 7, 8], f"adapters/{adapter.id}/another")
+    assert [key.split("/")[-1] for key in trained.store.artifacts("adapters")] == ["another"]
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=90), st.integers(1, 7), st.integers(0, 3), st.integers(0, 3))

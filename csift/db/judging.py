@@ -1,4 +1,4 @@
-"""Tables of evaluation and of the champion."""
+"""Tables of evaluation, of forgetting, and of the champion."""
 
 from datetime import datetime
 
@@ -35,6 +35,25 @@ class EvalReportRow(RecordTable, Base):
     high: Mapped[float]
     failures: Mapped[int]
     __table_args__ = (UniqueConstraint("system_id", "evalset_id", "judge_id"),)
+
+
+class GeneralScoreRow(RecordTable, Base):
+    """GeneralScore: computed once per model, general question set and grader."""
+
+    __tablename__ = "general_scores"
+    general_id: Mapped[str]
+    base_revision: Mapped[str]
+    adapter_id: Mapped[str | None] = mapped_column(index=True)
+
+
+class RetentionRow(RecordTable, Base):
+    """Retention."""
+
+    __tablename__ = "retentions"
+    before_system_id: Mapped[str]
+    after_system_id: Mapped[str] = mapped_column(index=True)
+    low: Mapped[float]
+    high: Mapped[float]
 
 
 class DecisionRow(RecordTable, Base):

@@ -39,10 +39,10 @@ class RejectionRow(Base):
 
 
 class AdapterRow(RecordTable, Base):
-    """Adapter."""
+    """Adapter; a teacher's is trained on lessons, which are no DatasetVersion."""
 
     __tablename__ = "adapters"
-    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
+    dataset_id: Mapped[str] = mapped_column(index=True)
 
 
 class LossRow(Base):

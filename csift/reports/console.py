@@ -25,7 +25,7 @@ from rich.theme import Theme
 from rich.tree import Tree
 
 from csift.reports import tables
-from csift.reports.status import Lineage, Status, drift_verdict, last_cycle, status_json
+from csift.reports.status import Lineage, Status, drift_verdict, job_line, last_cycle, status_json
 from csift.reports.wording import (
     HEADLINES,
     clock,
@@ -158,6 +158,8 @@ def print_status(status: Status, console: Console | None = None) -> None:
         _line(out, "No champion yet: run `csift run nightly`.")
     if status.holder:
         _line(out, f"Running now: {status.holder}", "hold")
+    for job in status.jobs:
+        _line(out, job_line(job, status.holder))
     if status.lineage:
         _block(out, _tree(status.lineage))
     if status.cycles:

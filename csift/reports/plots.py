@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from csift.reports.wording import count, level, points_interval, spread
-from csift.schemas import Interval, LossPoint, PromotionDecision, SynthesisReport
+from csift.schemas import Interval, Method, PromotionDecision, StageLosses, SynthesisReport
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -64,6 +64,8 @@ _THEME: dict[str, Any] = {
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.h_pad": 0.04,
     "figure.constrained_layout.w_pad": 0.04,
+    "figure.constrained_layout.hspace": 0.1,
+    "figure.constrained_layout.wspace": 0.06,
 }
 
 
@@ -74,13 +76,19 @@ def svg(name: str, title: str, width: int, height: int, draw: Callable[["Axes"],
         name: unique within the page; prefixes the ids inside the picture.
         title: what a reader who cannot see the picture is told.
     """
+    return multiples(name, title, width, height, 1, [draw])
+
+
+def multiples(name: str, title: str, width: int, height: int, columns: int, panels: Sequence[Callable[["Axes"], None]]) -> str:
+    """Small multiples: `svg` with one axes a panel, row by row; every panel is as large as the others."""
     import matplotlib as mpl
     from matplotlib import style
     from matplotlib.figure import Figure
 
     with style.context("default"), mpl.rc_context({**_THEME, "svg.hashsalt": name}):
         figure = Figure(figsize=(width / 72, height / 72))
-        draw(figure.add_subplot())
+        for place, draw in enumerate(panels, start=1):
+            draw(figure.add_subplot(math.ceil(len(panels) / columns), columns, place))
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _for_page(out.getvalue(), name, title, width, height)
@@ -161,38 +169,99 @@ def _differences(decision: PromotionDecision) -> list[tuple[str, int, Interval]]
     ]
 
 
-def loss_title(losses: Sequence[LossPoint]) -> str:
-    """The loss curve in words."""
-    return (
-        f"Training loss over {count(len(losses), 'step')}: "
-        f"{losses[0].loss:.3f} nats per token at step {losses[0].step}, "
-        f"{losses[-1].loss:.3f} at step {losses[-1].step}."
-    )
+# What a loss is measured in; the losses of the other methods (PPO's clipped surrogate and the like) have no unit.
+_UNITS: Mapping[Method, str] = {
+    "cpt": "nats per token",
+    "sft": "nats per token",
+    "dpo": "nats per pair",
+    "reward": "nats per pair",
+}
 
 
-def loss_plot(losses: Sequence[LossPoint], name: str, width: int) -> str:
-    """Loss by optimiser step (thin), and its running mean over about a tenth of the steps (bold)."""
-    steps = [point.step for point in losses]
-    values = [point.loss for point in losses]
+def loss_unit(method: Method) -> str:
+    """What the loss of a method is measured in, "DPO loss" and the like where it has no unit."""
+    return _UNITS.get(method, f"{method.upper()} loss")
+
+
+def loss_title(stages: Sequence[StageLosses]) -> str:
+    """The loss curves in words."""
+    parts = [
+        f"{stage.method} over {count(len(stage.points), 'step')}, {stage.points[0].loss:.3f} {loss_unit(stage.method)} "
+        f"at step {stage.points[0].step}, {stage.points[-1].loss:.3f} at step {stage.points[-1].step}"
+        for stage in _drawn(stages)
+    ]
+    return f"Training loss: {'; '.join(parts)}."
+
+
+def loss_caption(stages: Sequence[StageLosses]) -> str:
+    """What the picture of the loss curves shows, with steps and tokens of each stage; tokens only where they were counted."""
+    parts = []
+    for stage in stages:
+        tokens = f", {count(stage.points[-1].tokens, 'token')}" if stage.points and stage.points[-1].tokens else ""
+        parts.append(
+            f"{stage.method}: {count(len(stage.points), 'step')}{tokens}" if stage.points else f"{stage.method}: not stored"
+        )
+    caption = f"Loss at each optimiser step (thin) and its running mean (bold). {'; '.join(parts)}."
+    if len({loss_unit(stage.method) for stage in _drawn(stages)}) > 1:
+        caption += " Their units differ, so that heights do not compare from panel to panel."
+    return caption
+
+
+def loss_plot(stages: Sequence[StageLosses], name: str, width: int) -> str:
+    """Loss by optimiser step (thin) and its running mean over about a tenth of the steps (bold), a panel a stage.
+
+    The panels share no axis: the losses of different methods are in different units. A stage without points has no panel; at
+    least one stage has some.
+    """
+    drawn = _drawn(stages)
+    wide = width >= 560
+    columns = min(len(drawn), (2 if len(drawn) == 4 else 3) if wide else 1)
+    rows = math.ceil(len(drawn) / columns)
+    heading = [f"{number}. {stage.method}" if len(stages) > 1 else stage.method for number, stage in _numbered(stages)]
+    panels = [_loss_panel(stage, title, width // columns) for stage, title in zip(drawn, heading, strict=True)]
+    return multiples(name, loss_title(stages), width, rows * (270 if wide and columns == 1 else 230), columns, panels)
+
+
+def _drawn(stages: Sequence[StageLosses]) -> list[StageLosses]:
+    return [stage for _, stage in _numbered(stages)]
+
+
+def _numbered(stages: Sequence[StageLosses]) -> list[tuple[int, StageLosses]]:
+    """Each stage that has points, with its place in the sequence."""
+    return [(number, stage) for number, stage in enumerate(stages, start=1) if stage.points]
+
+
+def _loss_panel(stage: StageLosses, title: str, width: int) -> Callable[["Axes"], None]:
+    steps = [point.step for point in stage.points]
+    values = [point.loss for point in stage.points]
     means = running_mean(values, len(values) // 20)
+    known = [value for value in values if math.isfinite(value)] or [0.0]
 
     def draw(axes: "Axes") -> None:
         axes.plot(steps, values, color=_ROLES["accent"], alpha=0.4, linewidth=1.2, marker="o" if len(steps) == 1 else None)
         axes.plot(steps, means, color=_ROLES["accent"], linewidth=2.5, solid_capstyle="round")
         axes.plot(steps[-1:], means[-1:], marker="o", markersize=7, color=_ROLES["accent"])
+        # Right of the curve, where nothing is drawn; the layout makes room for it.
+        last = f"{means[-1]:.2f}" if abs(means[-1]) >= 0.1 else f"{means[-1]:.2g}"
         axes.annotate(
-            f"{means[-1]:.2f}", (steps[-1], means[-1]), xytext=(0, 10), textcoords="offset points", ha="center",
-            color=_ROLES["accent"], weight="bold",
+            last.replace("-", "−"), (steps[-1], means[-1]), xytext=(8, 0), textcoords="offset points",
+            va="center", color=_ROLES["accent"], weight="bold",
         )  # fmt: skip
+        axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=10)
         axes.grid(visible=False, axis="x")
         axes.tick_params(axis="y", labelcolor=_ROLES["muted"])
         axes.locator_params(axis="y", nbins=5)
         axes.locator_params(axis="x", nbins=8 if width >= 560 else 4, integer=True)
-        axes.set_ylim(bottom=0, top=1.12 * max((value for value in values if value > 0), default=1))
+        axes.set_xlim(0, 1.02 * steps[-1])
+        low, high = min(0.0, *known), max(0.0, *known)
+        room = 0.12 * ((high - low) or 1)
+        axes.set_ylim(low - room if low < 0 else 0, high + room)
+        if low < 0:
+            axes.axhline(0, color=_ROLES["muted"], linewidth=1.2)
         axes.set_xlabel("optimiser step", labelpad=8)
-        axes.set_ylabel("nats per token", labelpad=8)
+        axes.set_ylabel(loss_unit(stage.method), labelpad=8)
 
-    return svg(name, loss_title(losses), width, 260 if width >= 560 else 220, draw)
+    return draw
 
 
 def running_mean(values: Sequence[float], reach: int) -> list[float]:

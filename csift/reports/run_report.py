@@ -23,10 +23,10 @@ from csift.schemas import (
     EvalReport,
     EvalSet,
     JudgedAnswer,
-    LossPoint,
     PromotionDecision,
     Rejection,
     RetiredLabel,
+    StageLosses,
     System,
 )
 
@@ -43,7 +43,7 @@ _OUTCOMES: dict[Outcome, tuple[str, str, bool]] = {  # heading, what it means, u
 
 @dataclass(frozen=True)
 class RunReport:
-    """The records of one judged cycle. `losses` is empty where the adapter was trained in an earlier cycle."""
+    """The records of one judged cycle. `losses` has the stages that the challenger's adapter came about by, in their order."""
 
     project: str
     cycle: Cycle
@@ -52,7 +52,7 @@ class RunReport:
     challenger: System
     challenger_report: EvalReport
     decision: PromotionDecision
-    losses: tuple[LossPoint, ...]
+    losses: tuple[StageLosses, ...]
     dataset: DatasetVersion
     retired: tuple[RetiredLabel, ...]
     drift: DriftReport | None
@@ -115,6 +115,7 @@ def render_run_report(run: RunReport) -> str:
         cost=tables.cost_table(run.cycle.cost),
         drift_href=href(run.drift.html_uri) if run.drift else None,
         replay=_replay(run),
+        loss_caption=plots.loss_caption(run.losses),
         **_pictures(run),
     )
 
@@ -167,7 +168,9 @@ def _pictures(run: RunReport) -> dict[str, Markup | None]:
     synthesis = run.dataset.synthesis
     return {
         "difference_plot": _both(lambda name, width: plots.difference_plot(run.decision, name, width), "difference"),
-        "loss_plot": _both(lambda name, width: plots.loss_plot(run.losses, name, width), "loss") if run.losses else None,
+        "loss_plot": _both(lambda name, width: plots.loss_plot(run.losses, name, width), "loss")
+        if any(stage.points for stage in run.losses)
+        else None,
         "yield_plot": _both(lambda name, width: plots.yield_plot(synthesis, name, width), "yield")
         if synthesis.candidates
         else None,

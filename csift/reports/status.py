@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from csift.schemas import Cycle, CycleState, DocumentRef, DriftReport, PromotionDecision, System
+from csift.jobs import LOST, MAX_ATTEMPTS, Job, JobState
+from csift.schemas import Cycle, CycleState, DocumentRef, DriftReport, PromotionDecision, System, Verdict
 
 # These turn nothing over: what the cycle before them decided still stands.
 _IDLE = {CycleState.NOTHING_NEW, CycleState.SKIPPED}
@@ -33,7 +34,8 @@ class PastCycle:
 
 @dataclass(frozen=True)
 class Status:
-    """One project now. `cycles` are the last ones, newest first; `holder` names the run that goes on at this moment."""
+    """One project now. `cycles` are the last ones, newest first; `holder` names the run that goes on at this moment; `jobs` are
+    those that are queued or worked on."""
 
     project: str
     champion: System | None
@@ -41,6 +43,29 @@ class Status:
     lineage: Lineage | None
     cycles: tuple[PastCycle, ...]
     holder: str | None
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Now:
+    """The little of a project that changes while a cycle goes on, read at the moment `at`.
+
+    `cycle` is the newest one; its stages that go on have the seconds they have run so far. `verdict` is that of its decision.
+    """
+
+    at: datetime
+    project: str
+    champion: System | None
+    since: datetime | None
+    holder: str | None
+    cycle: Cycle | None
+    verdict: Verdict | None
+    jobs: tuple[Job, ...]
+
+    @property
+    def cut_off(self) -> bool:
+        """The cycle still counts as running, and nobody runs it: its process or its machine died."""
+        return self.cycle is not None and self.cycle.state is CycleState.RUNNING and self.holder is None
 
 
 def last_cycle(status: Status) -> PastCycle | None:
@@ -66,7 +91,85 @@ def status_json(status: Status) -> dict[str, Any]:
         "lineage": _lineage_json(status.lineage) if status.lineage else None,
         "cycles": [_cycle_json(past) for past in status.cycles],
         "running": status.holder,
+        "jobs": [job_json(job, status.holder) for job in status.jobs],
     }
+
+
+def now_json(now: Now) -> dict[str, Any]:
+    """JSON-ready, a line of `csift status --watch --json`: `status_json` without lineage and past, `cycles` has the newest."""
+    cycles = [
+        {
+            **cycle.model_dump(mode="json", exclude={"project"}),
+            "seconds": sum(stage.seconds for stage in cycle.stages),
+            "decision": now.verdict.value if now.verdict else None,
+        }
+        for cycle in (now.cycle,)
+        if cycle
+    ]
+    return {
+        "at": now.at.isoformat(),
+        "project": now.project,
+        "champion": now.champion.model_dump(mode="json") if now.champion else None,
+        "since": now.since.isoformat() if now.since else None,
+        "cycles": cycles,
+        "running": now.holder,
+        "cut_off": now.cut_off,
+        "jobs": [job_json(job, now.holder) for job in now.jobs],
+    }
+
+
+def job_json(job: Job, runner: str | None) -> dict[str, Any]:
+    """JSON-ready; `here`: it is worked on by the process that runs the cycle, whose name is `runner`."""
+    stand = job.progress
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "cycle": job.spec.get("cycle_id"),
+        "state": job.state.value,
+        "holder": job.holder,
+        "here": is_here(job, runner),
+        "attempts": job.attempts,
+        "silent_seconds": job.silent,
+        "progress": {"stage": stand.stage, "done": stand.done, "total": stand.total, "note": stand.note} if stand else None,
+    }
+
+
+def job_progress(job: Job) -> str:
+    """ "train 24/60, sft loss 0.41, 310 tokens/s, 1.2 min left"; "train job" where nothing was reported yet."""
+    if job.progress is None:
+        return f"{job.kind} job"
+    stand = job.progress
+    return f"{stand.stage} {stand.done:,}/{stand.total:,}" + (f", {stand.note}" if stand.note else "")
+
+
+def job_holder(job: Job, runner: str | None) -> str:
+    """Who has a job, or that it waits; `runner` names the process that runs the cycle."""
+    if job.state is JobState.QUEUED:
+        return "queued, no worker has it" + (f" after attempt {job.attempts} of {MAX_ATTEMPTS}" if job.attempts else "")
+    where = "in the run itself" if is_here(job, runner) else f"on {process(job.holder or 'an unknown worker')}"
+    return f"{where}, attempt {job.attempts} of {MAX_ATTEMPTS}"
+
+
+def job_silence(job: Job) -> str | None:
+    """That the holder's last heartbeat is so long ago that another worker may take the job, or None."""
+    lost = job.state is JobState.RUNNING and job.silent is not None and job.silent > LOST
+    return f"no heartbeat for over {LOST:.0f} s: the next worker takes it" if lost else None
+
+
+def job_line(job: Job, runner: str | None) -> str:
+    """A job's progress and who has it."""
+    silence = job_silence(job)
+    return f"{job_progress(job)}; {job_holder(job, runner)}" + (f", {silence}" if silence else "")
+
+
+def is_here(job: Job, runner: str | None) -> bool:
+    """Whether the job is worked on by the process that runs the cycle."""
+    return job.holder is not None and runner is not None and process(job.holder) == process(runner)
+
+
+def process(holder: str) -> str:
+    """Host and process of csift.leases.holder_name, without the time at which it took what it holds."""
+    return holder.split(" since ")[0]
 
 
 def drift_verdict(drift: DriftReport | None) -> str | None:

@@ -28,6 +28,7 @@ from csift.schemas.examples import (
     RetiredLabel,
     SynthesisReport,
 )
+from csift.schemas.forgetting import GeneralAnswer, GeneralScore, Retention, SkillRetention
 from csift.schemas.judging import (
     ChampionMove,
     EvalReport,
@@ -42,7 +43,7 @@ from csift.schemas.judging import (
     Verdict,
 )
 from csift.schemas.operations import Cost, Cycle, CycleState, DriftReport, FeedbackRecord, StageRun, Trigger
-from csift.schemas.systems import Adapter, Generation, GenerationParams, LossPoint, System, Teacher
+from csift.schemas.systems import Adapter, Generation, GenerationParams, LossPoint, StageLosses, System, Teacher
 
 __all__ = [
     "METHODS",
@@ -66,6 +67,8 @@ __all__ = [
     "Failure",
     "FeedbackRecord",
     "GatePolicy",
+    "GeneralAnswer",
+    "GeneralScore",
     "Generation",
     "GenerationParams",
     "Hit",
@@ -83,13 +86,16 @@ __all__ = [
     "PromotionDecision",
     "Record",
     "Rejection",
+    "Retention",
     "RetiredLabel",
     "Score",
+    "SkillRetention",
     "SkippedDocument",
     "SliceResult",
     "Source",
     "SourceLabel",
     "Split",
+    "StageLosses",
     "StageRun",
     "Style",
     "SynthesisReport",

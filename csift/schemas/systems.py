@@ -3,7 +3,7 @@
 from typing import Literal, Self
 
 from csift.hashing import content_id
-from csift.schemas.base import Record
+from csift.schemas.base import Method, Record
 
 
 class GenerationParams(Record):
@@ -85,7 +85,7 @@ class Teacher(Record):
 
 
 class LossPoint(Record):
-    """One optimiser step: mean token loss in nats, learning rate, tokens seen so far."""
+    """One optimiser step: mean loss (nats a token, or the method's own), learning rate, tokens seen so far, 0 if not counted."""
 
     step: int
     loss: float
@@ -93,14 +93,23 @@ class LossPoint(Record):
     tokens: int
 
 
+class StageLosses(Record):
+    """The loss curve of one stage of a training run, by optimiser step; without points where none are stored."""
+
+    method: Method
+    points: tuple[LossPoint, ...]
+
+
 class Adapter(Record):
-    """A trained LoRA adapter; `uri` is where its safetensors and manifest are."""
+    """A trained LoRA adapter. `stage_ids` are the adapters after each of `stages`, by which their losses are kept; `artifact` is the
+    key of its safetensors and manifest in the ObjectStore."""
 
     id: str
     base_model: str
     base_revision: str
-    stages: tuple[str, ...]
+    stages: tuple[Method, ...]
+    stage_ids: tuple[str, ...]
     config_hash: str
     dataset_id: str
     metrics: dict[str, float]
-    uri: str
+    artifact: str

@@ -1,6 +1,20 @@
 """LoRA training with trl and peft, and PPO: one file a method family."""
 
-from csift.training.pipeline import train
+from csift.training.pipeline import final_id, train
 from csift.training.rows import PreferenceRow, PromptRow, RatedRow, TextRow, TrainingData, TrainingRow, unpaired
+from csift.training.run import Adapters, InMemory, Run
 
-__all__ = ["PreferenceRow", "PromptRow", "RatedRow", "TextRow", "TrainingData", "TrainingRow", "train", "unpaired"]
+__all__ = [
+    "Adapters",
+    "InMemory",
+    "PreferenceRow",
+    "PromptRow",
+    "RatedRow",
+    "Run",
+    "TextRow",
+    "TrainingData",
+    "TrainingRow",
+    "final_id",
+    "train",
+    "unpaired",
+]

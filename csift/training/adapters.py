@@ -5,6 +5,7 @@ NeurIPS 2023).
 """
 
 import errno
+import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ from csift.models import BaseModel, best_dtype
 from csift.schemas import Method
 
 # Of the configuration: what does not change the weights, or is named apart.
-ELSEWHERE = {"base_model", "checkpoint_every", "methods", "goal", "hours"}
+ELSEWHERE = {"base_model", "checkpoint_every", "methods", "goal", "hours", "run_on", "launcher", "accelerate"}
 
 
 def adapter_id(base: BaseModel, dataset_id: str, config: TrainingConfig, methods: Sequence[Method]) -> str:
@@ -52,7 +53,7 @@ def lora(config: TrainingConfig, base: BaseModel, task: str) -> Any:
     )
 
 
-def start(base: BaseModel, config: TrainingConfig, previous: str | None) -> Any:
+def start(base: BaseModel, config: TrainingConfig, previous: Path | None) -> Any:
     """A peft model to train: with a new adapter, drawn by the seed, or going on from the one in the folder `previous`.
 
     Raises:
@@ -96,10 +97,13 @@ def _quantised(config: TrainingConfig) -> dict[str, Any]:
     return {"quantization_config": four_bit, "device_map": {"": torch.cuda.current_device()}}
 
 
-def tidy(folder: Path) -> Path:
-    """Only weights and configuration are published; the generated model card says nothing."""
-    (folder / "README.md").unlink(missing_ok=True)
-    return folder
+def tidy(folder: Path) -> None:
+    """Only weights and configuration are published, not what trainers write beside them."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in ("adapter_model.safetensors", "adapter_config.json"):
+            path.unlink()
 
 
 def disk_full(error: BaseException | None) -> bool:

@@ -4,17 +4,29 @@ from pathlib import Path
 from typing import Any
 
 from csift.config import TrainingConfig
+from csift.exceptions import TrainingError
 
 
 def common(config: TrainingConfig, work: Path, micro_batch: int, rate: float) -> dict[str, Any]:
-    """Arguments of a trl configuration; `micro_batch` rows at once, `config.batch_size` a step."""
+    """Arguments of a trl configuration; `micro_batch` rows at once, `config.batch_size` a step, over all processes.
+
+    Raises:
+        TrainingError: the processes cannot share the rows evenly.
+    """
     import torch
+    from accelerate import PartialState
 
     gpu = torch.cuda.is_available()
+    processes = PartialState(cpu=not gpu).num_processes
+    if micro_batch % processes:
+        raise TrainingError(
+            f"{micro_batch} rows at once cannot be shared evenly by {processes} processes; make training.batch_size = "
+            f"{config.batch_size} a multiple of them"
+        )
     return {
         "output_dir": str(work),
         "max_steps": config.max_steps,
-        "per_device_train_batch_size": micro_batch,
+        "per_device_train_batch_size": micro_batch // processes,
         "gradient_accumulation_steps": config.batch_size // micro_batch,
         "learning_rate": rate,
         "lr_scheduler_type": "linear",
@@ -33,5 +45,5 @@ def common(config: TrainingConfig, work: Path, micro_batch: int, rate: float) ->
         "remove_unused_columns": False,  # the row numbers are needed
         "save_strategy": "steps",
         "save_steps": config.checkpoint_every,
-        "save_total_limit": 2,
+        "save_total_limit": 1,  # they are kept in the store
     }

@@ -1,38 +1,47 @@
-"""Checkpoints that were written whole: a list of files with their hashes, written last, tells them from halves and from damaged
-ones."""
+"""Checkpoints in the ObjectStore, where the next worker finds them whichever machine it runs on.
 
-import json
-import shutil
+Each is an artifact: its manifest is written last and holds the files' hashes, so that a half or a damaged one is told from a
+whole. Every holder of a job writes under its own name and reads everybody's: they are of one trajectory.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
-from csift.hashing import sha256
+from csift.exceptions import StorageError
+from csift.interfaces import ObjectStore
 
-WHOLE = "whole.json"
-
-
-def mark(folder: Path) -> None:
-    """Called when everything of a checkpoint is written."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    hashes = {path.relative_to(folder).as_posix(): sha256(path.read_bytes()) for path in files}
-    part = folder.with_name(f"{folder.name}.part")
-    part.write_text(json.dumps(hashes))
-    part.replace(folder / WHOLE)
+KEPT = 2  # of each holder
 
 
-def latest(work: Path) -> Path | None:
-    """The newest whole checkpoint under `work`; halves and damaged ones are removed, and the one before them is taken."""
-    found = (path for path in work.glob("checkpoint-*") if path.is_dir())
-    folders = sorted(found, key=lambda folder: int(folder.name.rpartition("-")[2]), reverse=True)
-    for folder in folders:
-        if _whole(folder):
-            return folder
-        shutil.rmtree(folder)
-    return None
+@dataclass(frozen=True)
+class Checkpoints:
+    """Those of one adapter; `holder` names whoever writes them."""
 
+    store: ObjectStore
+    adapter_id: str
+    holder: str
 
-def _whole(folder: Path) -> bool:
-    try:
-        hashes = json.loads((folder / WHOLE).read_text())
-        return all(sha256((folder / name).read_bytes()) == expected for name, expected in hashes.items())
-    except (OSError, ValueError, AttributeError):
-        return False
+    @property
+    def root(self) -> str:
+        """The key under which all of the adapter's checkpoints are."""
+        return f"checkpoints/{self.adapter_id}"
+
+    def save(self, folder: Path, step: int) -> None:
+        """Keeps a folder as the checkpoint after `step`. Raises StorageError when there is no room."""
+        mine = f"{self.root}/{self.holder}"
+        self.store.publish(f"{mine}/{step:08d}", folder, {"step": step})
+        for older in self.store.artifacts(mine)[:-KEPT]:
+            self.store.discard(older)
+
+    def latest(self) -> Path | None:
+        """The newest whole one as a folder of this machine; damaged ones are removed, and the one before them is taken."""
+        for key in sorted(self.store.artifacts(self.root), key=lambda key: key.rpartition("/")[2], reverse=True):
+            try:
+                return self.store.open_artifact(key)
+            except StorageError:
+                self.store.discard(key)
+        return None
+
+    def clear(self) -> None:
+        """Removes all of them: the adapter is published."""
+        self.store.discard(self.root)

@@ -13,7 +13,6 @@ import random
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,7 +20,6 @@ from torch import Tensor
 from csift.exceptions import TrainingError
 from csift.interfaces import Progress
 from csift.schemas import LossPoint
-from csift.training import checkpoints
 from csift.training.fitting import fit
 from csift.training.rows import PromptRow
 from csift.training.setup import Setup
@@ -196,15 +194,14 @@ class ProximalPolicy:
         save_file(self.value.state_dict(), folder / VALUE)
         torch.save({"optimiser": self.optimiser.state_dict(), "random": torch.get_rng_state()}, folder / OPTIMISER)
         (folder / LOG).write_text(json.dumps({"losses": self.losses, "scores": self.scores, "tokens": self.tokens}))
-        checkpoints.mark(folder)
-        for older in sorted(self.setup.work.glob("checkpoint-*"), key=_step)[:-2]:
-            shutil.rmtree(older)
+        self.setup.checkpoints.save(folder, step)
+        shutil.rmtree(folder)
 
     def _resume(self) -> None:
         from peft import set_peft_model_state_dict
         from safetensors.torch import load_file
 
-        folder = checkpoints.latest(self.setup.work)
+        folder = self.setup.checkpoints.latest()
         torch.manual_seed(self.config.seed)
         if folder is None:
             return
@@ -253,7 +250,3 @@ def _until_end(tokens: Tensor, end: int) -> Tensor:
     """bool [rows, tokens]: True up to and with the first end token."""
     ended = (tokens == end).long().cumsum(1) - (tokens == end).long()
     return ended == 0
-
-
-def _step(folder: Path) -> int:
-    return int(folder.name.rpartition("-")[2])

@@ -9,7 +9,7 @@ import torch
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from csift.training.answer_head import score, use_answer_head
+from csift.training.answer_head import use_answer_head
 from csift.training.fitting import fit
 from csift.training.rows import PreferenceRow, RatedRow
 from csift.training.setup import Setup
@@ -37,7 +37,9 @@ class OddsRatioTrainer(InOrder, ORPOTrainer):
         """(log-probability a token of the better answers, of the worse ones, no logits, no logits, the better ones' loss)."""
         both = self.concatenated_inputs(batch, padding_value=self.padding_value, device=self.accelerator.device)
         inputs = [both[f"concatenated_{name}"] for name in ("input_ids", "attention_mask", "labels")]
-        scored = score(self.accelerator.unwrap_model(model).get_base_model(), *inputs)
+        ids, seen, labels = inputs
+        # Through the wrapped model, as several processes share their gradients there.
+        scored = model(input_ids=ids, attention_mask=seen, labels=labels, fused_lm_head=True)
         pairs = batch["chosen_labels"].shape[0]
         means = scored.log_probs.sum(1) / scored.label_mask.sum(1)
         loss = -scored.log_probs[:pairs].sum() / scored.label_mask[:pairs].sum()
@@ -76,6 +78,8 @@ def orpo(setup: Setup, rows: Sequence[PreferenceRow]) -> Any:
     arguments = ORPOConfig(**setup.arguments(config.learning_rate), beta=config.beta, max_length=config.max_length)
     data = setup.dataset(_pairs(setup, rows))
     trainer = OddsRatioTrainer(model=setup.model, args=arguments, train_dataset=data, processing_class=setup.tokenizer)
+    if setup.gpu:  # ORPOTrainer has no fused head of its own
+        use_answer_head(setup.model.get_base_model())
     return _watched(setup, trainer, rows)
 
 

@@ -1,6 +1,7 @@
 """What an answer that the model gave itself is worth, in training with ppo, grpo and rloo."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from csift.models import BaseModel, best_dtype
@@ -36,11 +37,11 @@ class GoldReward:
 class RewardModel:
     """A trained reward model: the base model with a one-number head and the adapter of a reward stage."""
 
-    def __init__(self, base: BaseModel, adapter_path: str, tokenizer: Any) -> None:
+    def __init__(self, base: BaseModel, adapter_path: Path, tokenizer: Any) -> None:
         import torch
         from peft import PeftModel
 
-        self.id = adapter_path.rpartition("/")[2]
+        self.id = adapter_path.name
         self._tokenizer = tokenizer
         model = PeftModel.from_pretrained(classifier(base, tokenizer), adapter_path)
         self._model = model.cuda().eval() if torch.cuda.is_available() else model.eval()

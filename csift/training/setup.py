@@ -8,6 +8,7 @@ from typing import Any
 from csift.config import TrainingConfig
 from csift.models import BaseModel
 from csift.training.arguments import common
+from csift.training.checkpoints import Checkpoints
 from csift.training.rewards import Reward
 
 
@@ -20,6 +21,7 @@ class Setup:
     tokenizer: Any
     config: TrainingConfig
     work: Path
+    checkpoints: Checkpoints
     micro_batch: int
     reward: Reward
     gpu: bool

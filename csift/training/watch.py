@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from csift.exceptions import TrainingError
 from csift.interfaces import Progress
 from csift.schemas import LossPoint, Method
-from csift.training import checkpoints
+from csift.training.checkpoints import Checkpoints
 from csift.training.order import ByLength
 
 EXPLODED = 50.0  # nats a token, or the like: four times what guessing among 100,000 tokens costs
@@ -71,11 +71,19 @@ def _lengths(rows: Any) -> list[int]:
 
 
 class Report(TrainerCallback):
-    """Losses, progress and marks on checkpoints."""
+    """Losses, progress and checkpoints; of several processes the first one's."""
 
-    def __init__(self, method: Method, total: int, on_loss: Callable[[LossPoint], None], progress: Progress) -> None:
+    def __init__(
+        self,
+        method: Method,
+        total: int,
+        checkpoints: Checkpoints,
+        on_loss: Callable[[LossPoint], None],
+        progress: Progress,
+    ) -> None:
         self.method = method
         self.total = total
+        self.checkpoints = checkpoints
         self.on_loss = on_loss
         self.progress = progress
         self._began = time.monotonic()
@@ -83,10 +91,11 @@ class Report(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._began, self._first = time.monotonic(), state.global_step
-        self.progress("train", state.global_step, self.total, self.method)
+        if state.is_world_process_zero:
+            self.progress("train", state.global_step, self.total, self.method)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if logs is None or "loss" not in logs:
+        if logs is None or "loss" not in logs or not state.is_world_process_zero:
             return
         point = LossPoint(
             step=state.global_step,
@@ -98,7 +107,12 @@ class Report(TrainerCallback):
         self.progress("train", point.step, self.total, f"{self.method} loss {point.loss:.2f}{self._pace(point)}")
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        checkpoints.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        import torch
+
+        if args.world_size > 1:
+            torch.distributed.barrier()  # the others have written their random states
+        if state.is_world_process_zero:
+            self.checkpoints.save(Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step)
 
     def _pace(self, point: LossPoint) -> str:
         """Tokens a second since the start, and the minutes left; the first step, which warms up, tells neither."""

@@ -1,5 +1,6 @@
 """`csift status`, `csift decide --replay` and `csift rollback`."""
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -11,17 +12,24 @@ from flows.cli import DEFAULT_CONFIG, Config, Debug, app, command
 @command(app, "status")
 def status(
     config: Config = DEFAULT_CONFIG,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the run that goes on until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts; with --watch an object a line, one a change.")] = False,
     debug: Debug = False,
 ) -> None:
     """The champion, its lineage down to the documents, the last cycles and what they cost."""
     project = load_config(config).project
+    from csift import overview
     from csift.db import database
-    from csift.overview import read_status
     from csift.reports import console
+    from csift.reports.watch import print_watch, print_watch_json
 
-    now = read_status(database(), project)
-    (console.print_status_json if as_json else console.print_status)(now)
+    db = database()
+    if watch:
+        # Ctrl-C is how watching ends, not how it fails: exit code 0, as of watch(1) and htop.
+        with suppress(KeyboardInterrupt):
+            (print_watch_json if as_json else print_watch)(overview.watch(db, project))
+        return
+    (console.print_status_json if as_json else console.print_status)(overview.read_status(db, project))
 
 
 @command(app, "decide")

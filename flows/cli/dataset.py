@@ -109,8 +109,8 @@ def _view(config: Path, version: str) -> "DatasetView":
     from tasks.collaborators import store
 
     found = find(database(), project, version)
-    card = store().root / "data-cards" / f"{found.version.id}.html"
-    return read_view(database(), project, found, str(card) if card.is_file() else None)
+    card = f"data-cards/{found.version.id}.html"
+    return read_view(database(), project, found, store().uri(card) if store().has(card) else None)
 
 
 def _print_json(told: Any) -> None:

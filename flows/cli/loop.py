@@ -112,5 +112,5 @@ def _tell_dataset(cycle: Cycle) -> int:
 
     version = next(stage.record_id for stage in cycle.stages if stage.stage == "dataset") or ""
     stored = dataset.find(database(), cycle.project, version)
-    print_dataset(dataset.read_view(database(), cycle.project, stored, str(store().root / "data-cards" / f"{version}.html")))
+    print_dataset(dataset.read_view(database(), cycle.project, stored, store().uri(f"data-cards/{version}.html")))
     return 0

@@ -17,16 +17,16 @@ from csift.config import TrainingConfig
 from csift.exceptions import StorageError
 from csift.models import BaseModel
 from csift.storage import LocalStore
-from csift.training import TrainingData, TrainingRow, train
+from csift.training import Run, TrainingData, TrainingRow, train
 model, revision, work, artifacts = sys.argv[1:]
 rows = [TrainingRow([{"role": "user", "content": "How heavy is it?"}], "3 kg")] * 4
 store = LocalStore(Path(artifacts))
 config = TrainingConfig(max_steps=4, checkpoint_every=2)
 try:
-    train(BaseModel("tiny", Path(model), revision), TrainingData(pairs=rows), "d", config, store, Path(work), 2, lambda *_: None)
+    train(Run(BaseModel("tiny", Path(model), revision), TrainingData(pairs=rows), "d", config, store, Path(work), 2))
 except StorageError as error:
     print(error)
-print(list(store.root.glob("adapters/*/manifest.json")))
+print(list(store.root.glob("adapters/*/*/manifest.json")))
 """
 
 

@@ -20,7 +20,7 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
 
-from deployments.local import MARK, POOL, PREFECT_YAML
+from deployments.local import MARK, PREFECT_YAML
 from tasks.results import RESULT_STORAGE
 
 pytestmark = pytest.mark.slow
@@ -170,7 +170,7 @@ def test_everything_of_the_file_is_deployed_with_the_project(served: Served) -> 
         deployment = served.api.read_deployment_by_name(name)
         assert deployment.parameters["config"]["project"] == "small"
         assert Path(deployment.parameters["config"]["corpus"]["sources"][0]["location"]).is_absolute()
-        assert deployment.work_pool_name == POOL
+        assert deployment.work_pool_name == "cpu"
         assert "config" in deployment.parameter_openapi_schema["properties"]
     slug, name = RESULT_STORAGE.split("/")
     assert served.api.read_block_document_by_name(name, slug)
@@ -233,5 +233,5 @@ def test_when_the_worker_dies_all_is_stopped_and_said(tmp_path: Path) -> None:
         worker.kill()
         output, _ = up.process.communicate(timeout=90)
         assert up.process.returncode == 1
-        assert "the Prefect worker ended, so all was stopped; see the end of" in output.splitlines()[-1]
+        assert "the Prefect cpu worker ended, so all was stopped; see the end of" in output.splitlines()[-1]
         assert processes_on(up.data) == []

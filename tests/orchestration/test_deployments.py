@@ -11,10 +11,11 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.templating import apply_values
 
 from csift.config import LoopConfig, load_config
-from deployments.local import POOL, PREFECT_YAML
+from deployments.local import POOLS, PREFECT_YAML
 
 ROOT = PREFECT_YAML.parent
-DEPLOYMENTS = ["nightly", "build-dataset", "backfill"]
+LOOPS = ["nightly", "build-dataset", "backfill"]
+DEPLOYMENTS = [*LOOPS, "train"]
 
 
 def raw() -> dict[str, Any]:
@@ -37,7 +38,7 @@ def test_no_field_is_one_that_prefect_ignores(name: str) -> None:
     assert deployment(name).keys() <= DeploymentConfig.model_fields.keys()
 
 
-@pytest.mark.parametrize("name", DEPLOYMENTS)
+@pytest.mark.parametrize("name", LOOPS)
 def test_parameters_fit_the_flow(name: str) -> None:
     entry = deployment(name)
     flow = load_flow_from_entrypoint(entry["entrypoint"])
@@ -46,15 +47,15 @@ def test_parameters_fit_the_flow(name: str) -> None:
         flow.validate_parameters({**entry["parameters"], **schedule.get("parameters", {})})
 
 
-@pytest.mark.parametrize("name", DEPLOYMENTS)
+@pytest.mark.parametrize("name", LOOPS)
 def test_a_plain_prefect_deploy_runs_the_bundled_example(name: str) -> None:
     example = load_config(ROOT / "examples" / "catalogue.toml")
     assert LoopConfig.model_validate(deployment(name)["parameters"]["config"]) == example
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
-def test_everything_runs_on_the_pool_that_csift_up_serves(name: str) -> None:
-    assert deployment(name)["work_pool"]["name"] == POOL
+def test_everything_runs_on_a_pool_that_csift_up_serves(name: str) -> None:
+    assert deployment(name)["work_pool"]["name"] == POOLS[name == "train"]
 
 
 def test_nightly_is_scheduled_every_night_and_says_so_to_its_run() -> None:
@@ -65,3 +66,8 @@ def test_nightly_is_scheduled_every_night_and_says_so_to_its_run() -> None:
 
 def test_backfill_runs_only_when_asked() -> None:
     assert "schedules" not in deployment("backfill")
+
+
+def test_the_gpu_pools_deployment_takes_a_job() -> None:
+    flow = load_flow_from_entrypoint(deployment("train")["entrypoint"])
+    assert flow.validate_parameters({"job_id": "adapter-1"}) == {"job_id": "adapter-1"}

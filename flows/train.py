@@ -1,0 +1,11 @@
+"""What the gpu pool runs: one training job, which another flow asked for and waits for."""
+
+from prefect import flow
+
+from tasks.training import work
+
+
+@flow(name="train")
+def train(job_id: str) -> str:
+    """Takes the job, if nobody else has it, and trains; says what came of it."""
+    return work(job_id)
