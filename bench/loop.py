@@ -158,6 +158,7 @@ def _bare(config) -> None:
     from csift import corpus, dataset, drift, evalsets, evaluation, labels, promotion, rag, registry, synthesis, training
     from csift.config import TrainingConfig
     from csift.db import database
+    from csift.forgetting import retention
     from csift.leases import hold
     from csift.prompts import answer_prompt
     from csift.reports.run_report import RunReport, render_run_report
@@ -253,6 +254,9 @@ def _bare(config) -> None:
             engine = use.answering(base, cycle_id, "rag", answering.adapter_id)
             program = rag.standard_program(use.retriever(config), answering.k)
             reports.append(evaluation.evaluate(db, answering, evalset, program, engine, use.judge(config)))
+        kept = retention(
+            db, system(None), system(adapter.id), lambda asked: use.answering(base, cycle_id, "general", asked.adapter_id)
+        )
         policy = GatePolicy.model_validate(config.gate.model_dump(exclude={"promote"}))
         decision = registry.save_decision(db, promotion.decide(promotion.pair(*reports, evalset), policy))
         page = RunReport(
@@ -263,6 +267,7 @@ def _bare(config) -> None:
             challenger=system(adapter.id),
             challenger_report=reports[1],
             decision=decision,
+            retention=kept,
             losses=(),
             dataset=version,
             retired=labelled.retired,

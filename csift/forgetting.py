@@ -137,11 +137,10 @@ def _same_form(answer: str, wanted: str) -> bool:
 
 
 def _in_order(said: str, wanted: str) -> bool:
-    """The wanted items stand in the answer one after another, and none stands there twice."""
-    given = [word for word in tokens(said) if word not in ("and", "then")]
+    """The items that the answer names last, one for each that is wanted, are the wanted ones in their order."""
     items = tokens(wanted)
-    runs = (given[start : start + len(items)] for start in range(len(given) - len(items) + 1))
-    return items in runs and all(given.count(item) == items.count(item) for item in items)
+    named = [word for word in tokens(said) if word in items]
+    return named[-len(items) :] == items
 
 
 def _only_option(question: GeneralQuestion, said: str) -> bool:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import psycopg2
 import sqlalchemy as sa
 
-from csift import cycles, jobs, registry
+from csift import cycles, forgetting, jobs, registry
 from csift.db.base import now
 from csift.db.connection import Database
 from csift.db.judging import DecisionRow
@@ -137,4 +137,5 @@ def _past(db: Database, cycle: Cycle) -> PastCycle:
         cycle=cycle,
         decision=registry.load(db, PromotionDecision, cycle.decision_id) if cycle.decision_id else None,
         drift=registry.load(db, DriftReport, cycle.drift_id) if cycle.drift_id else None,
+        retention=forgetting.of_cycle(db, cycle),
     )

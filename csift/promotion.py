@@ -1,14 +1,14 @@
 """The gate: pairs two reports on one eval set and decides whether the challenger becomes champion. Pure: no I/O."""
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from csift.exceptions import GateError
 from csift.hashing import content_id
+from csift.intervals import bootstrap_mean
 from csift.schemas import (
     EvalItem,
     EvalReport,
@@ -24,7 +24,6 @@ from csift.schemas import (
 )
 
 MIN_SLICE_ITEMS = 2  # fewer say nothing about a slice, so they never block
-_BLOCK = 4_000_000  # resampled items in memory at once, 32 MB
 
 
 def pair(champion: EvalReport, challenger: EvalReport, evalset: EvalSet) -> Evidence:
@@ -143,21 +142,7 @@ def bootstrap_interval(values: NDArray[np.float64], policy: GatePolicy, span: tu
     call draws the same resamples, so swapping the Systems mirrors the interval exactly. Without values anything within
     `span` is possible: its middle, with its ends as bounds.
     """
-    if not len(values):
-        return Interval(value=sum(span) / 2, low=span[0], high=span[1])
-    means = np.sort(np.concatenate(list(_resampled_means(values, policy))))
-    # α carries a rounding error (1 - 0.95 is not 0.05), which must not move the bound to the next mean
-    outside = max(0, math.floor((1 - policy.confidence) / 2 * len(means) + 1e-6) - 1)
-    return Interval(value=float(values.mean()), low=float(means[outside]), high=float(means[-1 - outside]))
-
-
-def _resampled_means(values: NDArray[np.float64], policy: GatePolicy) -> Iterator[NDArray[np.float64]]:
-    """`policy.resamples` means of n values drawn with replacement, in blocks that fit in memory."""
-    draws = np.random.default_rng(policy.seed)
-    rows = max(1, _BLOCK // len(values))
-    for start in range(0, policy.resamples, rows):
-        places = draws.integers(0, len(values), size=(min(rows, policy.resamples - start), len(values)))
-        yield values[places].mean(axis=1)
+    return bootstrap_mean(values, policy.confidence, policy.resamples, policy.seed, span)
 
 
 def _slice_results(pairs: _Pairs, policy: GatePolicy) -> tuple[SliceResult, ...]:

@@ -13,6 +13,7 @@ from tasks.corpus import freeze_evalset, ingest, register_labels
 from tasks.cycle import CycleRun, cycle, decide_trigger, finish, skip
 from tasks.drift import check_drift
 from tasks.evaluation import current_champion, evaluate, new_challenger
+from tasks.forgetting import score_forgetting
 from tasks.promotion import decide, promote
 from tasks.report import write_report
 from tasks.results import RECORDS, RESULT_STORAGE
@@ -54,8 +55,21 @@ def turn(run: CycleRun, config: LoopConfig) -> Cycle:
         return finish(run.id, CycleState.NOTHING_NEW, "the champion was made from these inputs already")
     champion_report = evaluate(run.id, config, champion, evalset, "champion")
     challenger_report = evaluate(run.id, config, challenger, evalset, "challenger")
+    retention = score_forgetting(run.id, champion, challenger)
     decision = decide(run.id, config, champion_report, challenger_report, evalset)
-    write_report(run.id, champion, champion_report, challenger, challenger_report, decision, dataset, labels, evalset, drift)
+    write_report(
+        run.id,
+        champion,
+        champion_report,
+        challenger,
+        challenger_report,
+        decision,
+        retention,
+        dataset,
+        labels,
+        evalset,
+        drift,
+    )
     if config.gate.promote and decision.verdict == "PROMOTE":
         promote(run.id, decision, base, challenger, run.lease)
     return finish(run.id, CycleState.COMPLETED, decision.reason)

@@ -17,6 +17,7 @@ from csift.schemas import (
     EvalSet,
     LabelSet,
     PromotionDecision,
+    Retention,
     StageLosses,
     System,
 )
@@ -31,6 +32,7 @@ def write_report(
     challenger: System,
     challenger_report: EvalReport,
     decision: PromotionDecision,
+    retention: Retention,
     dataset: DatasetVersion,
     labels: LabelSet,
     evalset: EvalSet,
@@ -47,6 +49,7 @@ def write_report(
             challenger=challenger,
             challenger_report=challenger_report,
             decision=decision,
+            retention=retention,
             losses=_losses(db, challenger.adapter_id) if challenger.adapter_id else (),
             dataset=dataset,
             retired=labels.retired,

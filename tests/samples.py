@@ -27,8 +27,10 @@ from csift.schemas import (
     PairedItem,
     PromotionDecision,
     Rejection,
+    Retention,
     RetiredLabel,
     Score,
+    SkillRetention,
     SliceResult,
     StageLosses,
     StageRun,
@@ -320,6 +322,39 @@ def sample_drift(drifted: bool = True) -> DriftReport:
     )
 
 
+def sample_retention(before: System | None = None) -> Retention:
+    """Some skills kept, one gained, three lost a little; the champion is the untrained model where `before` is given."""
+    figures = {
+        "reading": (8, 9, 9), "yes_no": (10, 9, 8), "arithmetic": (1, 1, 1), "format": (0, 1, 3),
+        "refusal": (0, 4, 4), "knowledge": (8, 8, 5), "translation": (3, 3, 2), "ordering": (0, 0, 0),
+    }  # fmt: skip
+    untrained, champion, challenger = (sum(row[side] for row in figures.values()) for side in range(3))
+    return Retention(
+        id="retention-45c48cce2e2d7fbd",
+        general_id="generalset-73914c9f6d66ce33",
+        grader="grader-d3d9446802a44259",
+        before_system_id=(before or sample_system()).id,
+        after_system_id=sample_challenger().id,
+        untrained_score_id="general-score-6512bd43d9caa6e0",
+        before_score_id="general-score-6512bd43d9caa6e0" if before else "general-score-c20ad4d76fe97759",
+        after_score_id="general-score-c51ce410c124a10e",
+        questions=119,
+        failures=1,
+        untrained=untrained,
+        before=untrained if before else champion,
+        after=challenger,
+        confidence=0.95,
+        difference=Interval(value=-3 / 119, low=-0.0756, high=0.0252),
+        since_untrained=Interval(value=2 / 119, low=-0.0504, high=0.0840),
+        skills=tuple(
+            SkillRetention(
+                skill=skill, questions=14 if skill == "ordering" else 15, untrained=u, before=u if before else b, after=a
+            )
+            for skill, (u, b, a) in figures.items()
+        ),
+    )
+
+
 def sample_cycle(state: CycleState = CycleState.COMPLETED, reason: str = "first training on this corpus") -> Cycle:
     """A manual cycle with every stage; one that found nothing new has the first two only."""
     stages = (
@@ -359,6 +394,7 @@ def sample_run_report(verdict: Verdict = Verdict.PROMOTE, items: Sequence[EvalIt
         challenger=challenger,
         challenger_report=after,
         decision=sample_decision(verdict, sample_evidence(evalset, before, after)),
+        retention=sample_retention(),
         losses=(StageLosses(method="sft", points=sample_losses()),),
         dataset=sample_dataset(),
         retired=sample_retired(),
@@ -386,8 +422,8 @@ def sample_status() -> Status:
         since=AT,
         lineage=Lineage("adapter-9a0364b9e99bb480", run.dataset.id, run.dataset.sources, SNAPSHOT, documents),
         cycles=(
-            PastCycle(quiet, None, sample_drift(drifted=False)),
-            PastCycle(run.cycle.model_copy(update={"decision_id": run.decision.id}), run.decision, run.drift),
+            PastCycle(quiet, None, sample_drift(drifted=False), None),
+            PastCycle(run.cycle.model_copy(update={"decision_id": run.decision.id}), run.decision, run.drift, run.retention),
         ),
         holder=None,
         jobs=(),

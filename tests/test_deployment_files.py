@@ -26,6 +26,8 @@ ACCELERATE = sorted((ROOT / "deployments" / "accelerate").glob("*.yaml"))
 ENV_FILES = sorted((ROOT / "docker").glob("*env.example"))
 OWN_IMAGE = re.compile(r"csift-(worker|gpu):\d+\.\d+\.\d+")
 PINNED = re.compile(r"[\w./-]+:\d+\.\d+[\w.-]*")  # at least major and minor
+# Kubernetes' types of plain values; quantities such as that of nvidia.com/gpu are text or numbers.
+PRIMITIVES: dict[str, tuple[type, ...]] = {"str": (str, int), "int": (int,), "bool": (bool,)}
 SETTINGS = {f"CSIFT_{name}".upper() for name in Settings.model_fields}
 
 
@@ -34,7 +36,7 @@ SETTINGS = {f"CSIFT_{name}".upper() for name in Settings.model_fields}
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    return yaml.safe_load(COMPOSE.read_text())  # type: ignore[no-any-return]
+    return yaml.safe_load(COMPOSE.read_text())
 
 
 def test_compose_is_valid_by_the_specification(compose: dict[str, Any]) -> None:
@@ -166,7 +168,7 @@ def _locked(name: str) -> set[str]:
 
 @pytest.fixture
 def template() -> dict[str, Any]:
-    return json.loads(TEMPLATE.read_text())  # type: ignore[no-any-return]
+    return json.loads(TEMPLATE.read_text())
 
 
 def _manifest(template: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -234,10 +236,10 @@ def _strange(value: Any, kind: str, path: str = "") -> Iterator[str]:
     """Paths of what Kubernetes' own client has no field for, or has one of another type."""
     from kubernetes.client import models
 
-    if (inner := re.fullmatch(r"list\[(.+)\]", kind)) and isinstance(value, list):
+    if (inner := re.fullmatch(r"[Ll]ist\[(.+)\]", kind)) and isinstance(value, list):
         for one in value:
             yield from _strange(one, inner[1], path)
-    elif (inner := re.fullmatch(r"dict\(str, (.+)\)", kind)) and isinstance(value, dict):
+    elif (inner := re.fullmatch(r"[Dd]ict\[str, (.+)\]", kind)) and isinstance(value, dict):
         for one in value.values():
             yield from _strange(one, inner[1], path)
     elif hasattr(models, kind) and isinstance(value, dict):
@@ -249,7 +251,7 @@ def _strange(value: Any, kind: str, path: str = "") -> Iterator[str]:
                 yield from _strange(one, model.openapi_types[names[name]], inside)
             else:
                 yield inside
-    elif not isinstance(value, {"str": (str, int), "int": int, "bool": bool}.get(kind, ())):
+    elif type(value) not in PRIMITIVES.get(kind, ()):
         yield path
 
 

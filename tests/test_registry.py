@@ -248,8 +248,8 @@ def test_records_are_read_as_they_were_written(made: Project) -> None:
         made.db, [example], snapshot_id=made.snapshot_id, evalset_id="evalset-1", recipe={"k": 3}, synthesis=report, rejected=()
     )  # fmt: skip
     adapter = Adapter(
-        id=f"adapter-{made.name}", base_model="m", base_revision="1", stages=("sft",), stage_ids=(f"adapter-{made.name}",), config_hash="c", dataset_id=dataset.id,
-        metrics={"loss": 0.4}, artifact="adapters/a",
+        id=f"adapter-{made.name}", base_model="m", base_revision="1", stages=("sft",), stage_ids=(f"adapter-{made.name}",),
+        config_hash="c", dataset_id=dataset.id, metrics={"loss": 0.4}, artifact="adapters/a",
     )  # fmt: skip
     for _ in range(2):  # again is nothing
         with made.db.session() as session:

@@ -21,9 +21,11 @@ from samples import (
     sample_drift,
     sample_items,
     sample_losses,
+    sample_retention,
     sample_retired,
     sample_run_report,
     sample_status,
+    sample_system,
     without_extras,
 )
 
@@ -127,6 +129,7 @@ def test_the_report_says_the_decision_first_and_the_ids_last(page: Page) -> None
         "Champion and challenger",
         "Every question, both answers",
         "Training",
+        "What it could do before",
         "Synthesis",
         "Dataset",
         "Retired questions",
@@ -413,6 +416,7 @@ def print_sample_cycle(out: Console) -> None:
         run.decision,
         run.champion_report,
         run.challenger_report,
+        run.retention,
         "/work/" + "long/" * 20 + "report.html",
         out,
     )
@@ -439,7 +443,7 @@ def test_nothing_but_a_path_is_wider_than_80_columns_or_has_control_codes(draw) 
 
 def test_a_cycle_that_failed_says_why_and_what_its_stages_took() -> None:
     cycle = sample_cycle(CycleState.FAILED, "no room for the adapter")
-    text = printed(lambda out: console.print_cycle(cycle, None, None, None, None, out))
+    text = printed(lambda out: console.print_cycle(cycle, None, None, None, None, None, out))
     assert "failed: no room for the adapter" in text
     assert "3 min 24 s" in text
     assert "Report" not in text
@@ -498,13 +502,34 @@ def test_status_json_is_of_the_last_cycle_that_had_something_to_do() -> None:
     assert len(found["lineage"]["documents"]["orrin.md"]) == 64
     assert [cycle["decision"] for cycle in found["cycles"]] == [None, "PROMOTE"]
     assert [cycle["drift"] for cycle in found["cycles"]] == ["no drift", "drift"]
+    assert {name: found["retention"][name] for name in ("questions", "untrained", "before", "after")} == {
+        "questions": 119,
+        "untrained": 30,
+        "before": 35,
+        "after": 32,
+    }
+
+
+def test_what_was_forgotten_is_told_by_skill_beside_champion_and_untrained_model(page: Page) -> None:
+    assert "the challenger got 32 right, the champion 35 and the untrained base model 30" in page.text
+    assert "−2.5 points from the champion, 95% interval −7.6 to +2.5. 1 question could not be answered by all" in page.text
+    assert "SkillAskedUntrainedChampionChallengerChange" in page.text.replace("\n", "")
+    assert "knowledge15885−3" in page.text  # 15 asked; 8, 8 and 5 right
+    assert "format15013+2" in page.text
+
+
+def test_a_champion_without_adapter_is_the_untrained_model_and_told_once() -> None:
+    run = sample_run_report()
+    page = Page(render_run_report(replace(run, retention=sample_retention(sample_system()))))
+    assert "the champion, which is the untrained base model, 30:" in page.text
+    assert "Untrained" not in page.text
 
 
 def test_status_json_of_a_failed_last_cycle_claims_no_decision() -> None:
     status = sample_status()
-    failed = PastCycle(sample_cycle(CycleState.FAILED, "no room"), None, sample_drift(drifted=False))
+    failed = PastCycle(sample_cycle(CycleState.FAILED, "no room"), None, sample_drift(drifted=False), None)
     found = status_json(replace(status, cycles=(failed, *status.cycles)))
-    assert (found["decision"], found["low"], found["drift"]) == (None, None, "no drift")
+    assert (found["decision"], found["low"], found["drift"], found["retention"]) == (None, None, "no drift", None)
 
 
 def test_an_error_is_one_line_and_stays_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from csift.exceptions import ModelError
@@ -134,8 +135,9 @@ def _messages(request: Any) -> Messages:
     return [{"role": "system", "content": system}, *chat] if system else chat
 
 
-def language_model(engine: DspyEngine, name: str) -> Any:
-    """The engine as a `dspy.LM`. DSPy's cache and retries are off: the ledger is the one place where answers are kept.
+@lru_cache(maxsize=1)
+def booked_class() -> Any:
+    """A `dspy.LM` whose calls a DspyEngine answers.
 
     DSPy's `rollout_id`, by which its optimisers ask for another answer to the same prompt, becomes the seed; `n` is refused, as
     n equal calls would be one.
@@ -152,4 +154,9 @@ def language_model(engine: DspyEngine, name: str) -> Any:
             return super().__call__(prompt, messages=messages, **kwargs)
 
     logging.getLogger("dspy.clients.lm").setLevel(logging.ERROR)  # answers are short by design; it warns of each cut one
-    return Booked(f"csift/{name}", engine=engine, cache=False, num_retries=0)
+    return Booked
+
+
+def language_model(engine: DspyEngine, name: str) -> Any:
+    """The engine as a `dspy.LM`. DSPy's cache and retries are off: the ledger is the one place where answers are kept."""
+    return booked_class()(f"csift/{name}", engine=engine, cache=False, num_retries=0)

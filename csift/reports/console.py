@@ -25,6 +25,7 @@ from rich.theme import Theme
 from rich.tree import Tree
 
 from csift.reports import tables
+from csift.reports.forgetting import retention_sentence
 from csift.reports.status import Lineage, Status, drift_verdict, job_line, last_cycle, status_json
 from csift.reports.wording import (
     HEADLINES,
@@ -36,7 +37,17 @@ from csift.reports.wording import (
     points_interval,
     when,
 )
-from csift.schemas import Cycle, CycleState, DatasetVersion, DriftReport, EvalReport, EvalSet, PromotionDecision, System
+from csift.schemas import (
+    Cycle,
+    CycleState,
+    DatasetVersion,
+    DriftReport,
+    EvalReport,
+    EvalSet,
+    PromotionDecision,
+    Retention,
+    System,
+)
 
 _THEME = Theme(
     {
@@ -98,12 +109,13 @@ def print_cycle(
     decision: PromotionDecision | None,
     champion: EvalReport | None,
     challenger: EvalReport | None,
+    retention: Retention | None,
     report_path: str | Path | None,
     console: Console | None = None,
 ) -> None:
-    """What a run ends with: champion and challenger, the decision and why, time per stage, where the report is.
+    """What a run ends with: champion and challenger, the decision, what was forgotten, time per stage, where the report is.
 
-    A cycle that ended otherwise says how and why. `decision` and both reports are None where it came to none.
+    A cycle that ended otherwise says how and why. `decision`, both reports and `retention` are None where it came to none.
     """
     out = console or make_console()
     _line(out, f"{cycle.project}, {cycle.trigger} run of {when(cycle.scheduled_at)}", "head")
@@ -115,6 +127,9 @@ def print_cycle(
             _block(out, _draw(tables.slices_table(decision)))
     if decision:
         _decision(out, decision)
+    if retention:
+        out.print()
+        _line(out, f"Forgetting: {retention_sentence(retention)}")
     _block(out, _draw(tables.stages_table(cycle)))
     if report_path is not None:
         out.print()

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from csift.exceptions import GateError
 from csift.reports import plots, tables, wording
+from csift.reports.forgetting import retention_sentence, retention_table
 from csift.reports.page import render_page
 from csift.schemas import (
     Cycle,
@@ -25,6 +26,7 @@ from csift.schemas import (
     JudgedAnswer,
     PromotionDecision,
     Rejection,
+    Retention,
     RetiredLabel,
     StageLosses,
     System,
@@ -52,6 +54,7 @@ class RunReport:
     challenger: System
     challenger_report: EvalReport
     decision: PromotionDecision
+    retention: Retention
     losses: tuple[StageLosses, ...]
     dataset: DatasetVersion
     retired: tuple[RetiredLabel, ...]
@@ -113,6 +116,8 @@ def render_run_report(run: RunReport) -> str:
         retired=tables.retired_table(run.retired),
         stages=tables.stages_table(_so_far(run.cycle)),
         cost=tables.cost_table(run.cycle.cost),
+        retained=retention_sentence(run.retention),
+        skills=retention_table(run.retention),
         drift_href=href(run.drift.html_uri) if run.drift else None,
         replay=_replay(run),
         loss_caption=plots.loss_caption(run.losses),
@@ -199,6 +204,8 @@ def _replay(run: RunReport) -> tuple[tuple[str, str], ...]:
         ("Dataset", dataset.id),
         ("Eval set", run.evalset.id),
         ("Judge", decision.evidence.judge_id),
+        ("General questions", run.retention.general_id),
+        ("Forgetting", run.retention.id),
         ("Drift report", run.drift.id if run.drift else "none"),
         ("Cycle", run.cycle.id),
     )

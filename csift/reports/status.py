@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from csift.jobs import LOST, MAX_ATTEMPTS, Job, JobState
-from csift.schemas import Cycle, CycleState, DocumentRef, DriftReport, PromotionDecision, System, Verdict
+from csift.reports.forgetting import retention_json
+from csift.schemas import Cycle, CycleState, DocumentRef, DriftReport, PromotionDecision, Retention, System, Verdict
 
 # These turn nothing over: what the cycle before them decided still stands.
 _IDLE = {CycleState.NOTHING_NEW, CycleState.SKIPPED}
@@ -30,6 +31,7 @@ class PastCycle:
     cycle: Cycle
     decision: PromotionDecision | None
     drift: DriftReport | None
+    retention: Retention | None
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def last_cycle(status: Status) -> PastCycle | None:
 
 
 def status_json(status: Status) -> dict[str, Any]:
-    """JSON-ready status; `decision`, `low`, `high` (shares, not points) and `drift` are `last_cycle`'s, or None."""
+    """JSON-ready status; `decision`, `low`, `high` (shares, not points), `drift` and `retention` are `last_cycle`'s, or
+    None."""
     last = last_cycle(status)
     decision = last.decision if last else None
     return {
@@ -86,6 +89,7 @@ def status_json(status: Status) -> dict[str, Any]:
         "high": decision.difference.high if decision else None,
         "reason": decision.reason if decision else None,
         "drift": drift_verdict(last.drift) if last else None,
+        "retention": retention_json(last.retention) if last and last.retention else None,
         "champion": status.champion.model_dump(mode="json") if status.champion else None,
         "since": status.since.isoformat() if status.since else None,
         "lineage": _lineage_json(status.lineage) if status.lineage else None,

@@ -101,8 +101,8 @@ class StageLosses(Record):
 
 
 class Adapter(Record):
-    """A trained LoRA adapter. `stage_ids` are the adapters after each of `stages`, by which their losses are kept; `artifact` is the
-    key of its safetensors and manifest in the ObjectStore."""
+    """A trained LoRA adapter. `stage_ids` are the adapters after each of `stages`, by which their losses are kept; `artifact`
+    is the key of its safetensors and manifest in the ObjectStore."""
 
     id: str
     base_model: str

@@ -63,6 +63,8 @@ def start(base: BaseModel, config: TrainingConfig, previous: Path | None) -> Any
     from peft import PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM
 
+    from csift.training.lean import lean
+
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype=getattr(torch, best_dtype()), **_quantised(config))
     if config.adapter == "qlora":
         from peft import prepare_model_for_kbit_training
@@ -78,6 +80,7 @@ def start(base: BaseModel, config: TrainingConfig, previous: Path | None) -> Any
         first = str(error).splitlines()[0]
         raise TrainingError(f"no adapter for {base.name}: {first}; correct training.target_modules") from None
     started.peft_config["default"].base_model_name_or_path = base.name  # no path of this machine in the artifact
+    lean(started)
     return started
 
 

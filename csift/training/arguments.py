@@ -7,6 +7,14 @@ from csift.config import TrainingConfig
 from csift.exceptions import TrainingError
 
 
+def processes() -> int:
+    """How many share this training."""
+    import torch
+    from accelerate import PartialState
+
+    return int(PartialState(cpu=not torch.cuda.is_available()).num_processes)
+
+
 def common(config: TrainingConfig, work: Path, micro_batch: int, rate: float) -> dict[str, Any]:
     """Arguments of a trl configuration; `micro_batch` rows at once, `config.batch_size` a step, over all processes.
 
@@ -14,19 +22,17 @@ def common(config: TrainingConfig, work: Path, micro_batch: int, rate: float) ->
         TrainingError: the processes cannot share the rows evenly.
     """
     import torch
-    from accelerate import PartialState
 
-    gpu = torch.cuda.is_available()
-    processes = PartialState(cpu=not gpu).num_processes
-    if micro_batch % processes:
+    gpu, sharing = torch.cuda.is_available(), processes()
+    if micro_batch % sharing:
         raise TrainingError(
-            f"{micro_batch} rows at once cannot be shared evenly by {processes} processes; make training.batch_size = "
+            f"{micro_batch} rows at once cannot be shared evenly by {sharing} processes; make training.batch_size = "
             f"{config.batch_size} a multiple of them"
         )
     return {
         "output_dir": str(work),
         "max_steps": config.max_steps,
-        "per_device_train_batch_size": micro_batch // processes,
+        "per_device_train_batch_size": micro_batch // sharing,
         "gradient_accumulation_steps": config.batch_size // micro_batch,
         "learning_rate": rate,
         "lr_scheduler_type": "linear",

@@ -97,9 +97,16 @@ def _launched(stage: Stage, on_loss: Callable[[LossPoint], None], progress: Prog
             _kill(process.pid)
             raise
     if result is None:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if "Error" in line] or ["no error was printed"]
-        raise TrainingError(f"the processes that accelerate launched ended without a result: {lines[-1].strip()[:300]}")
+        raise TrainingError(f"the processes that accelerate launched ended without a result: {_reason(log)}")
     return result
+
+
+def _reason(log: Path) -> str:
+    """What the first process that failed printed last; the others, and the launcher, only report that it is gone."""
+    lines = log.read_text(errors="replace").splitlines()
+    killed = [f"a process was killed, {line[line.index('(exitcode') :]}" for line in lines if "failed (exitcode: -" in line]
+    errors = [line for line in lines if "Error: " in line and "Connection closed by peer" not in line]
+    return (killed + errors + ["no error was printed"])[0].strip()[:300]
 
 
 def _heard(lines: Iterable[str], on_loss: Callable[[LossPoint], None], progress: Progress) -> dict[str, float] | None:
@@ -175,7 +182,9 @@ def _from_json(told: dict[str, Any]) -> Stage:
 
 def _tell(what: str, **said: Any) -> None:
     if int(os.environ.get("RANK", "0")) == 0 or what in ("memory", "error"):
-        print(SIGN + json.dumps({"what": what, **said}), flush=True)
+        sys.stdout.flush()
+        # In one piece: lines of several processes arrive on one pipe.
+        os.write(1, f"\n{SIGN}{json.dumps({'what': what, **said})}\n".encode())
 
 
 def _main(file: Path) -> None:

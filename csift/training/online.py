@@ -7,6 +7,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from csift.training.answer_head import use_answer_head
 from csift.training.fitting import fit
+from csift.training.lean import lean
 from csift.training.rows import PromptRow
 from csift.training.setup import Setup
 from csift.training.watch import ROWS, Watched
@@ -58,6 +59,7 @@ def _trainer(setup: Setup, rows: Sequence[PromptRow], kind: Any, arguments: Any)
         processing_class=setup.tokenizer,
     )
     trainer.ids = [row.id for row in rows]
+    lean(setup.model)  # the reference that trl added
     if not setup.gpu:
         use_answer_head(setup.model.get_base_model(), TEMPERATURE)
     return trainer

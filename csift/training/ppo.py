@@ -21,6 +21,7 @@ from csift.exceptions import TrainingError
 from csift.interfaces import Progress
 from csift.schemas import LossPoint
 from csift.training.fitting import fit
+from csift.training.lean import lean
 from csift.training.rows import PromptRow
 from csift.training.setup import Setup
 from csift.training.watch import EXPLODED, impossible
@@ -62,6 +63,7 @@ class ProximalPolicy:
         self.rows, setup.truncated = fit(setup.tokenizer, rows, self.config.max_length, spare=self.config.answer_tokens)
         self.on_loss, self.progress = on_loss, progress
         self.model.add_adapter("ref", self.model.peft_config["default"])
+        lean(self.model)
         for name, weight in self.model.named_parameters():
             if ".default." in name:
                 self.model.get_parameter(name.replace(".default.", ".ref.")).data.copy_(weight.data)

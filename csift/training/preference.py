@@ -10,7 +10,9 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, Rewa
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from csift.training.answer_head import use_answer_head
+from csift.training.arguments import processes
 from csift.training.fitting import fit
+from csift.training.lean import lean
 from csift.training.rows import PreferenceRow, RatedRow
 from csift.training.setup import Setup
 from csift.training.watch import ROWS, InOrder, Watched, WithRows
@@ -20,7 +22,8 @@ class PreferenceTrainer(InOrder, DPOTrainer):
     """DPOTrainer in csift's order. The reference is what the stage started from; its log-probabilities are computed once."""
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
-        if not torch.cuda.is_available():  # trl does this before the trainer is to be had
+        lean(self.model)  # trl does this before the trainer is to be had
+        if not torch.cuda.is_available():
             use_answer_head(self.model.get_base_model())
         return super()._precompute_ref_logps(dataset, name, batch_size)
 
@@ -64,8 +67,9 @@ def dpo(setup: Setup, rows: Sequence[PreferenceRow]) -> Any:
         **setup.arguments(config.preference_rate),
         beta=config.beta,
         max_length=config.max_length,
-        # Where the steps do not get round all rows, the reference is asked batch by batch: also once a row.
-        precompute_ref_log_probs=config.max_steps * config.batch_size >= len(rows),
+        # Where the steps do not get round all rows, the reference is asked batch by batch: also once a row. Several processes
+        # look for what trl computed ahead in folders of their own, and only the first has it.
+        precompute_ref_log_probs=processes() == 1 and config.max_steps * config.batch_size >= len(rows),
     )
     data = setup.dataset(_pairs(setup, rows))
     trainer = PreferenceTrainer(model=setup.model, args=arguments, train_dataset=data, processing_class=setup.tokenizer)
@@ -141,6 +145,7 @@ def _pairs(setup: Setup, rows: Sequence[PreferenceRow]) -> list[dict[str, Any]]:
 def _watched(setup: Setup, trainer: Any, rows: Sequence[PreferenceRow] | Sequence[RatedRow]) -> Any:
     trainer.ids, trainer.effective_batch = [row.id for row in rows], setup.config.batch_size
     trainer.data_collator = WithRows(trainer.data_collator)
+    lean(setup.model)  # the reference that trl added
     if not setup.gpu:
         use_answer_head(setup.model.get_base_model())
     return trainer

@@ -105,11 +105,13 @@ def _classifier(base: BaseModel, config: TrainingConfig, tokenizer: Any) -> Any:
     from peft import get_peft_model
 
     from csift.training.adapters import lora
+    from csift.training.lean import lean
     from csift.training.rewards import classifier
 
     torch.manual_seed(config.seed)
-    model = classifier(base, tokenizer)
-    return get_peft_model(model, lora(config, base, "SEQ_CLS"))
+    model = get_peft_model(classifier(base, tokenizer), lora(config, base, "SEQ_CLS"))
+    lean(model)
+    return model
 
 
 def _metrics(losses: list[float], setup: Any) -> dict[str, float]:

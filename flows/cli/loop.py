@@ -76,7 +76,7 @@ def _run(start: "Callable[[], State[Any]]") -> int:
 
 
 def _tell(cycle: Cycle) -> int:
-    from csift import registry
+    from csift import forgetting, registry
     from csift.db import database
     from csift.reports import console
     from csift.schemas import DatasetVersion, DriftReport, EvalReport, EvalSet, PromotionDecision
@@ -100,7 +100,8 @@ def _tell(cycle: Cycle) -> int:
         registry.load(db, EvalSet, decision.evidence.evalset_id),
         registry.load(db, DatasetVersion, dataset or ""),
     )
-    console.print_cycle(cycle, decision, champion, challenger, cycle.report_uri)
+    retention = forgetting.of_cycle(db, cycle)
+    console.print_cycle(cycle, decision, champion, challenger, retention, cycle.report_uri)
     return 0
 
 

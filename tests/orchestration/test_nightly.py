@@ -35,6 +35,7 @@ STAGES = [
     "train",
     "judge champion",
     "judge challenger",
+    "forgetting",
     "decide",
     "report",
 ]
@@ -62,6 +63,7 @@ def test_a_cycle_runs_every_stage_and_leaves_its_evidence(db: Database, config: 
     assert [point.step for point in registry.load_losses(db, challenger or "")] == [1, 2, 3]
     page = Path(cycle.report_uri or "").read_text()
     assert decision.id in page and "How heavy is the Birch pump?" in page
+    assert "Of 120 general questions the challenger got" in page
     assert cycle.cost.calls > 0 and cycle.cost.tokens_in > 0
 
 
@@ -72,6 +74,7 @@ def test_status_tells_decision_bounds_and_drift_of_the_last_cycle(db: Database, 
     assert told["decision"] == "HOLD"
     assert told["low"] <= 0 <= told["high"]
     assert told["drift"] == "no drift"
+    assert (told["retention"]["questions"], told["retention"]["failures"]) == (120, 0)
     assert told["champion"]["adapter_id"] is None
     assert set(told["lineage"]["documents"]) == {f"{n}.md" for n in ("alder", "birch", "cedar", "damson", "elder", "fir")}
     assert told["cycles"][0]["id"] == cycle.id
@@ -137,7 +140,7 @@ def test_killed_between_promotion_and_end_the_next_run_finds_the_work_done(db: D
     assert again.cost.calls == 0
 
 
-@pytest.mark.parametrize("stage", ["ingest", "synthesise", "train", "judge champion", "judge challenger"])
+@pytest.mark.parametrize("stage", ["ingest", "synthesise", "train", "judge champion", "judge challenger", "forgetting"])
 def test_ctrl_c_in_a_stage_then_the_next_run_continues(db: Database, config: LoopConfig, tmp_path: Path, stage: str) -> None:
     undisturbed = run(config.model_copy(update={"project": f"{config.project}-whole"}))
 
