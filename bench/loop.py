@@ -2,10 +2,8 @@
 
     python bench/loop.py [--quick] [--seed N]
 
-The loop is `csift run nightly` on the bundled catalogue in a temporary data folder, as a user starts it. Prefect's share is
-measured
-on a loop of two training steps with a tiny random model, where it is not drowned: the flow against the same csift functions
-called
+The loop is `csift run nightly` on the bundled catalogue in a temporary data folder, as a user starts it. Prefect's share is measured
+on a loop of two training steps with a tiny random model, where it is not drowned: the flow against the same csift functions called
 one after another, in this process, interleaved, each time on a project of its own; the ledger is emptied in between, so that both
 sides make every call. --quick takes the tiny model everywhere, and its figures mean nothing.
 """
@@ -162,7 +160,7 @@ def _bare(config) -> None:
     from csift.leases import hold
     from csift.prompts import answer_prompt
     from csift.reports.run_report import RunReport, render_run_report
-    from csift.schemas import Adapter, GatePolicy, GenerationParams, SynthesisReport, System, Teacher
+    from csift.schemas import Adapter, GatePolicy, GenerationParams, HumanFeedback, SynthesisReport, System, Teacher
     from csift.settings import settings
     from csift.training import Run, TrainingData, TrainingRow
     from tasks import collaborators as use
@@ -214,7 +212,7 @@ def _bare(config) -> None:
                 splits=splits,
                 labels=labelled,
                 synthetic=made.examples,
-                feedback=(),
+                feedback=HumanFeedback(),
                 preferences=(),
                 synthesis=SynthesisReport(
                     teacher=teacher.name, candidates=made.candidates, accepted=len(made.examples), rejected={}, samples=()

@@ -221,6 +221,15 @@ def test_a_training_that_was_cancelled_goes_on_from_its_checkpoint(place: Place)
     assert max(place.losses) == 6
 
 
+def test_whoever_waits_for_a_training_hears_of_its_sudden_end(place: Place) -> None:
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        raise SystemExit(3)
+
+    rows = [{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}]
+    with pytest.raises(SystemExit):
+        place.provider(progress=progress).lm().finetune(rows, TrainDataFormat.CHAT).result(120)
+
+
 def test_two_predictors_with_models_of_their_own_get_adapters_of_their_own(place: Place) -> None:
     class Twice(dspy.Module):
         def __init__(self) -> None:
@@ -354,17 +363,17 @@ def test_a_name_of_other_weights_is_refused(place: Place) -> None:
 def test_base_and_adapter_answer_side_by_side_in_many_threads(place: Place) -> None:
     provider = place.provider(config={"max_steps": 12})
     tuned, base = finetuned(provider.lm()), rag(provider.lm())
-    programs = [program for _ in GOLD for program in (tuned, base)]
-    asked = [question for question in GOLD for _ in range(2)]
+    asked = [(program, question) for question in GOLD for program in (tuned, base)]
 
     def ask(program: Any, question: str) -> str:
         with dspy.context(adapter=provider.lm().format):
             return str(program(question=question).answer).strip()
 
     with ThreadPoolExecutor(8) as pool:
-        said = list(pool.map(ask, programs, asked))
+        said = list(pool.map(lambda one: (*one, ask(*one)), asked))
 
-    assert said == [place.says(program.answer.lm, question) for program, question in zip(programs, asked, strict=True)]
+    said.sort(key=lambda one: one[0] is base)  # the engine that checks holds one model at a time
+    assert [answer for *_, answer in said] == [place.says(program.answer.lm, question) for program, question, _ in said]
 
 
 def test_a_program_runs_batched_over_many_questions(place: Place) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from csift.config import TrainingConfig
 from csift.exceptions import ModelError, StorageError, TrainingError
 from csift.interfaces import Messages
-from csift.models import BaseModel
+from csift.models import BaseModel, best_dtype
 from csift.schemas import METHODS, Adapter, LossPoint, Method
 from csift.storage import LocalStore
 from csift.training import InMemory, PreferenceRow, PromptRow, Run, TextRow, TrainingData, TrainingRow, train, unpaired
@@ -220,7 +220,6 @@ def test_the_loss_is_that_of_plain_trl(trained: Trained, tmp_path: Path, method:
     from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 
     from csift.inference import load_tokenizer
-    from csift.training.adapters import start
     from csift.training.arguments import common
     from csift.training.watch import InOrder
 
@@ -235,7 +234,7 @@ def test_the_loss_is_that_of_plain_trl(trained: Trained, tmp_path: Path, method:
 
     rate = config.learning_rate if method == "sft" else config.preference_rate
     plain = InOurOrder(
-        model=start(trained.base, config, None),
+        model=_plain_peft(trained.base, config),
         args=Arguments(**common(config, tmp_path / "plain", config.batch_size, rate), max_length=1024),
         train_dataset=Dataset.from_list(_for_trl(method, config.seed)),
         processing_class=load_tokenizer(trained.base),
@@ -245,6 +244,18 @@ def test_the_loss_is_that_of_plain_trl(trained: Trained, tmp_path: Path, method:
     logged = {entry["step"]: float(entry["loss"]) for entry in plain.state.log_history if "loss" in entry}
     assert trained.losses == pytest.approx(logged, abs=0.02 if method == "sft" else 0.002)
     assert len(set(logged.values())) > 1
+
+
+def _plain_peft(base: BaseModel, config: TrainingConfig) -> Any:
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from csift.training.adapters import lora
+
+    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=getattr(torch, best_dtype()))
+    torch.manual_seed(config.seed)
+    return get_peft_model(model, lora(config, base, "CAUSAL_LM"))
 
 
 def _for_trl(method: Method, seed: int) -> list[dict[str, Any]]:

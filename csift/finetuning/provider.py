@@ -141,7 +141,7 @@ class TrainingProvider(Provider):
         self._store, self._ledger, self._scratch, self._threads = store, ledger, scratch, threads
         self._adapters = adapters or StoredAdapters(store)
         self._on_loss, self._progress = on_loss, progress
-        self._engine = _OneAtATime(base, threads)
+        self._engine = _Shared(base, threads)
         self._callers: dict[str | None, Caller] = {}
         self._training = Lock()  # trainers draw from torch's global random state
 
@@ -238,6 +238,8 @@ class TrainingProvider(Provider):
             raise ConfigError(f"train_kwargs are fields of csift's TrainingConfig: {explain(error)}") from None
         if config.run_on == "gpu":
             raise ConfigError('DSPy trains in this process; set run_on = "here", and start the process where the GPU is')
+        if config.launcher == "bedrock":
+            raise ConfigError("DSPy's rows are trained on this machine; Bedrock trains in the nightly loop (docs/bedrock.md)")
         if "base_model" in overrides:
             raise ConfigError("the base model is the one that the program's LM has; make an LM of another by trainable()")
         return config
@@ -252,26 +254,28 @@ class TrainingProvider(Provider):
         return caller.run(own, answers, lambda done: progress("answers", done, len(answers)))
 
 
-class _OneAtATime:
-    """A LocalEngine that threads may share; it loads its model when first asked."""
+class _Shared:
+    """A local engine for many threads. It keeps the two models that answered last, such as a base and its adapter."""
 
     def __init__(self, base: BaseModel, threads: int) -> None:
         self._base, self._threads = base, threads
         self._lock = Lock()
-        self._engine = LocalEngine(base, threads)
-        self.id = self._engine.id
+        self._engines: dict[str | None, LocalEngine] = {}  # by the adapter's folder, the last one used last
+        self.id = LocalEngine(base, threads).id
 
     def generate(
         self, prompts: Sequence[Messages], params: GenerationParams, adapter_path: str | None = None
     ) -> list[Generation]:
         """As LocalEngine.generate."""
         with self._lock:
-            return self._engine.generate(prompts, params, adapter_path)
+            engine = self._engines.pop(adapter_path, None) or LocalEngine(self._base, self._threads)
+            self._engines = {**dict(list(self._engines.items())[-1:]), adapter_path: engine}
+            return engine.generate(prompts, params, adapter_path)
 
     def release(self) -> None:
-        """Forgets the loaded model."""
+        """Forgets the loaded models."""
         with self._lock:
-            self._engine = LocalEngine(self._base, self._threads)
+            self._engines = {}
 
 
 class TrainableLM(_Booked):

@@ -138,5 +138,5 @@ def _require(method: Method, data: TrainingData) -> None:
             f"{method} learns from better and worse answers, and no two answers differ in what the metric says of them; "
             "give csift.finetuning.Distil several teachers, among them the student"
         )
-    if not data.rows(method):
+    if method not in FROM_WORSE and not (data.pairs if method == "sft" else data.prompts):
         raise TrainingError(f"{method} has nothing to learn from: the metric says of no answer that it is one to give")

@@ -5,6 +5,7 @@ NeurIPS 2023).
 """
 
 import errno
+import json
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,6 +17,8 @@ from csift.exceptions import TrainingError
 from csift.hashing import content_id
 from csift.models import BaseModel, best_dtype
 from csift.schemas import Method
+
+CONFIG = "adapter_config.json"
 
 # Of the configuration: what does not change the weights, or is named apart.
 ELSEWHERE = {"base_model", "checkpoint_every", "methods", "goal", "hours", "run_on", "launcher", "accelerate"}
@@ -101,12 +104,15 @@ def _quantised(config: TrainingConfig) -> dict[str, Any]:
 
 
 def tidy(folder: Path) -> None:
-    """Only weights and configuration are published, not what trainers write beside them."""
+    """Only weights and configuration are published, not what trainers write beside them; same training, same bytes."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name not in ("adapter_model.safetensors", "adapter_config.json"):
+        elif path.name not in ("adapter_model.safetensors", CONFIG):
             path.unlink()
+    told = json.loads((folder / CONFIG).read_text())
+    ordered = {key: sorted(value) if isinstance(value, list) else value for key, value in told.items()}  # peft's are sets
+    (folder / CONFIG).write_text(json.dumps(ordered, indent=2, sort_keys=True) + "\n")
 
 
 def disk_full(error: BaseException | None) -> bool:
