@@ -1,4 +1,4 @@
-"""A stand-in for Amazon Bedrock's control plane: customization jobs, custom models, provisioned throughput and tags, over HTTP.
+"""A stand-in for Amazon Bedrock over HTTP: customization jobs, custom models, provisioned throughput and its answers, tags.
 
     python bench/bedrock_server.py [--polls 3] [--port 0]
 
@@ -7,13 +7,14 @@ Run as a command it prints its address, for boto3's `endpoint_url` or CSIFT_AWS_
     with BedrockServer(exists=lambda uri: ...) as server:
         boto3.client("bedrock", endpoint_url=server.url, ...)
 
-Requests are read and checked by botocore's own model of the service (bench/bedrock_wire.py), and so are the answers. What fits is
+Requests are read and checked by botocore's own models of the services (bench/bedrock_wire.py), and so are answers. What fits is
 refused where Bedrock would refuse it: an unknown base model, a kind of customization that it does not take, a role of another
 account, S3 objects that are not there, names in use, throughput that is still being made or is committed. A token that was sent
 before gets the same answer again. No time passes: a job or a throughput moves on each time it is looked at.
 """
 
 import argparse
+import json
 import sys
 import threading
 import uuid
@@ -26,48 +27,26 @@ from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench.bedrock_records import (
+    ACCOUNT,
+    REGION,
+    Job,
+    Throughput,
+    base_arn,
+    base_id,
+    page,
+    stamp,
+    throughput_row,
+    without_none,
+)
 from bench.bedrock_wire import Params, Refusal, Wire
 
 MODELS = {
     "amazon.nova-lite-v1:0:300k": frozenset({"FINE_TUNING", "DISTILLATION"}),
     "amazon.titan-text-lite-v1:0:4k": frozenset({"FINE_TUNING", "CONTINUED_PRE_TRAINING"}),
 }
-ACCOUNT, REGION = "123456789012", "eu-west-1"
 PHASES = ("dataProcessingDetails", "trainingDetails", "validationDetails")
 TERMS = {"OneMonth": timedelta(days=30), "SixMonths": timedelta(days=180)}
-
-
-@dataclass
-class Job:
-    """A customization job; `looks` is how often it was looked at."""
-
-    params: Params
-    arn: str
-    model_arn: str
-    created: str
-    looks: int = 0
-    status: str = "InProgress"
-    failure: str | None = None
-
-    @property
-    def id(self) -> str:
-        """The end of its ARN, which names its output folder."""
-        return self.arn.rpartition("/")[2]
-
-
-@dataclass
-class Throughput:
-    """A provisioned throughput."""
-
-    params: Params
-    arn: str
-    model_arn: str
-    base: str
-    created: str
-    looks: int = 0
-    status: str = "Creating"
-    failure: str | None = None
-    until: str | None = None
 
 
 @dataclass
@@ -76,6 +55,7 @@ class BedrockServer:
 
     `polls`: how many looks a job or a throughput takes to end. `job_failure`, `throughput_failure`: it fails with that. `exists`:
     whether there is something under an s3:// URI. `on_completed`: gets a job before it is completed, to write its files.
+    `reply`: what a custom model (the ARN) answers to the last turn of a chat.
     `in_use`: the exception for a name in use; Bedrock's reference has ConflictException, users have seen ValidationException.
     `received`: operations and parameters of requests that fitted the model, in order.
     """
@@ -85,6 +65,7 @@ class BedrockServer:
     throughput_failure: str | None = None
     exists: Callable[[str], bool] | None = None
     on_completed: Callable[[Job], None] | None = None
+    reply: Callable[[str, str], str] = lambda model_arn, question: "I do not know."
     in_use: str = "ConflictException"
     models: Mapping[str, frozenset[str]] = field(default_factory=lambda: MODELS)
     max_units: int = 2
@@ -162,7 +143,7 @@ class BedrockServer:
         if arn := self._replayed("job", params):
             return {"jobArn": arn}
         self._check_job(params)
-        base, created = _base_id(params["baseModelIdentifier"]), _now()
+        base, created = base_id(params["baseModelIdentifier"]), stamp()
         arn = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:model-customization-job/{base}/{self._new_id()}"
         model_arn = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:custom-model/{base}/{self._new_id()}"
         self.jobs[arn] = Job(params, arn, model_arn, created)
@@ -175,7 +156,7 @@ class BedrockServer:
             raise Refusal(self.in_use, "The provided job name is currently in use.")
         if any(job.params["customModelName"] == params["customModelName"] for job in self.jobs.values()):
             raise Refusal(self.in_use, "The provided custom model name is currently in use.")
-        kind, base = params.get("customizationType", "FINE_TUNING"), _base_id(params["baseModelIdentifier"])
+        kind, base = params.get("customizationType", "FINE_TUNING"), base_id(params["baseModelIdentifier"])
         if base not in self.models:
             raise Refusal("ValidationException", f"The provided model identifier {base} is invalid.")
         if kind not in self.models[base]:
@@ -196,7 +177,7 @@ class BedrockServer:
         job = self._job(params["jobIdentifier"])
         self._move(job)
         asked = job.params
-        return _without_none(
+        return without_none(
             jobArn=job.arn,
             jobName=asked["jobName"],
             outputModelName=asked["customModelName"],
@@ -207,7 +188,7 @@ class BedrockServer:
             statusDetails={phase: {"status": status} for phase, status in self._phases(job)},
             failureMessage=job.failure,
             creationTime=job.created,
-            baseModelArn=_base_arn(asked["baseModelIdentifier"]),
+            baseModelArn=base_arn(asked["baseModelIdentifier"]),
             hyperParameters=asked.get("hyperParameters"),
             trainingDataConfig=asked["trainingDataConfig"],
             validationDataConfig=asked.get("validationDataConfig", {"validators": []}),
@@ -238,9 +219,9 @@ class BedrockServer:
 
     def _list_jobs(self, params: Params) -> Params:
         rows = [
-            _without_none(
+            without_none(
                 jobArn=job.arn,
-                baseModelArn=_base_arn(job.params["baseModelIdentifier"]),
+                baseModelArn=base_arn(job.params["baseModelIdentifier"]),
                 jobName=job.params["jobName"],
                 status=job.status,
                 creationTime=job.created,
@@ -249,7 +230,7 @@ class BedrockServer:
             for job in self.jobs.values()
             if params.get("nameContains", "") in job.params["jobName"] and params.get("statusEquals", job.status) == job.status
         ]
-        return _page("modelCustomizationJobSummaries", rows, params)
+        return page("modelCustomizationJobSummaries", rows, params)
 
     def _stop_job(self, params: Params) -> Params:
         job = self._job(params["jobIdentifier"])
@@ -265,7 +246,7 @@ class BedrockServer:
             "modelName": job.params["customModelName"],
             "jobName": job.params["jobName"],
             "jobArn": job.arn,
-            "baseModelArn": _base_arn(job.params["baseModelIdentifier"]),
+            "baseModelArn": base_arn(job.params["baseModelIdentifier"]),
             "customizationType": job.params.get("customizationType", "FINE_TUNING"),
             "trainingDataConfig": job.params["trainingDataConfig"],
             "outputDataConfig": job.params["outputDataConfig"],
@@ -305,8 +286,10 @@ class BedrockServer:
             raise Refusal("ServiceQuotaExceededException", f"The account has {self.max_units} model units for custom models.")
         arn = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:provisioned-model/{self._new_id()}"
         term = TERMS.get(params.get("commitmentDuration", ""))
-        base = _base_arn(job.params["baseModelIdentifier"])
-        made = Throughput(params, arn, job.model_arn, base, _now(), until=(now + term).isoformat() if term else None)
+        base = base_arn(job.params["baseModelIdentifier"])
+        made = Throughput(
+            params, arn, job.model_arn, job.model_arn, base, stamp(), until=(now + term).isoformat() if term else None
+        )
         self.throughputs[arn] = made
         self._remember("throughput", params, arn)
         self._tag(arn, params.get("tags", ()))
@@ -315,24 +298,25 @@ class BedrockServer:
     def _get_throughput(self, params: Params) -> Params:
         one = self._throughput(params["provisionedModelId"])
         self._move_throughput(one)
-        return {**_throughput_row(one), **_without_none(failureMessage=one.failure)}
+        return {**throughput_row(one), **without_none(failureMessage=one.failure)}
 
     def _move_throughput(self, one: Throughput) -> None:
         one.looks += 1
-        if one.status == "Creating" and one.looks > self.polls:
+        if one.status in {"Creating", "Updating"} and one.looks > self.polls:
             one.status, one.failure = ("Failed", self.throughput_failure) if self.throughput_failure else ("InService", None)
+            one.model_arn = one.desired
 
     def _list_throughputs(self, params: Params) -> Params:
         for one in self.throughputs.values():
             self._move_throughput(one)
         rows = [
-            _throughput_row(one)
+            throughput_row(one)
             for one in self.throughputs.values()
             if params.get("nameContains", "") in one.params["provisionedModelName"]
             and params.get("statusEquals", one.status) == one.status
             and params.get("modelArnEquals", one.model_arn) == one.model_arn
         ]
-        return _page("provisionedModelSummaries", rows, params)
+        return page("provisionedModelSummaries", rows, params)
 
     def _delete_throughput(self, params: Params) -> Params:
         one = self._throughput(params["provisionedModelId"])
@@ -342,6 +326,26 @@ class BedrockServer:
             raise Refusal("ValidationException", "A provisioned throughput cannot be deleted before its commitment term is over.")
         del self.throughputs[one.arn], self.tags[one.arn]
         return {}
+
+    def _update_throughput(self, params: Params) -> Params:
+        one, job = self._throughput(params["provisionedModelId"]), self._model(params["desiredModelId"])
+        if base_arn(job.params["baseModelIdentifier"]) != one.base:
+            raise Refusal("ValidationException", "The desired model is not customized from the same base model.")
+        one.desired, one.status, one.looks = job.model_arn, "Updating", 0
+        return {}
+
+    def _converse(self, params: Params) -> Params:
+        one = self._throughput(params["modelId"])
+        if one.status not in {"InService", "Updating"}:
+            raise Refusal("ModelNotReadyException", "The model is not ready for inference.")
+        text = self.reply(one.model_arn, params["messages"][-1]["content"][0]["text"])
+        asked, said = len(json.dumps(params["messages"]).split()), len(text.split())
+        return {
+            "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
+            "stopReason": "end_turn",
+            "usage": {"inputTokens": asked, "outputTokens": said, "totalTokens": asked + said},
+            "metrics": {"latencyMs": 1},
+        }
 
     def _throughput(self, name: str) -> Throughput:
         for one in self.throughputs.values():
@@ -388,48 +392,11 @@ _OPERATIONS: dict[str, Callable[[BedrockServer, Params], Params]] = {
     "GetProvisionedModelThroughput": BedrockServer._get_throughput,
     "ListProvisionedModelThroughputs": BedrockServer._list_throughputs,
     "DeleteProvisionedModelThroughput": BedrockServer._delete_throughput,
+    "UpdateProvisionedModelThroughput": BedrockServer._update_throughput,
+    "Converse": BedrockServer._converse,
     "ListTagsForResource": BedrockServer._list_tags,
     "TagResource": BedrockServer._add_tags,
 }
-
-
-def _throughput_row(one: Throughput) -> Params:
-    return _without_none(
-        provisionedModelName=one.params["provisionedModelName"],
-        provisionedModelArn=one.arn,
-        modelArn=one.model_arn,
-        desiredModelArn=one.model_arn,
-        foundationModelArn=one.base,
-        modelUnits=one.params["modelUnits"],
-        desiredModelUnits=one.params["modelUnits"],
-        status=one.status,
-        commitmentDuration=one.params.get("commitmentDuration"),
-        commitmentExpirationTime=one.until,
-        creationTime=one.created,
-        lastModifiedTime=one.created,
-    )
-
-
-def _page(key: str, rows: list[Params], params: Params) -> Params:
-    first, size = int(params.get("nextToken", 0)), params.get("maxResults", 2)  # small pages, so that clients must turn them
-    more = first + size < len(rows)
-    return {key: rows[first : first + size], **({"nextToken": str(first + size)} if more else {})}
-
-
-def _without_none(**parts: Any) -> Params:
-    return {key: value for key, value in parts.items() if value is not None}
-
-
-def _base_id(identifier: str) -> str:
-    return identifier.rpartition("foundation-model/")[2]
-
-
-def _base_arn(identifier: str) -> str:
-    return f"arn:aws:bedrock:{REGION}::foundation-model/{_base_id(identifier)}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
 
 
 def main() -> None:

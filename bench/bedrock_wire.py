@@ -1,4 +1,5 @@
-"""REST-JSON over HTTP as botocore's model of `bedrock` has it: requests are read and checked by it, answers too.
+"""REST-JSON over HTTP as botocore's models of `bedrock` and `bedrock-runtime` have it: requests are read and checked by them,
+answers too.
 
 Read are URI, query and JSON body. Checked are unknown and missing fields, types, lengths, patterns and enumerations.
 """
@@ -28,19 +29,20 @@ class Refusal(Exception):
 
 
 @lru_cache(maxsize=1)
-def service() -> Any:
-    """botocore's model of `bedrock`."""
+def operations() -> dict[str, Any]:
+    """botocore's models of the operations, by name."""
     from botocore.loaders import Loader
     from botocore.model import ServiceModel
 
-    return ServiceModel(Loader().load_service_model("bedrock", "service-2"))
+    services = [ServiceModel(Loader().load_service_model(name, "service-2")) for name in ("bedrock", "bedrock-runtime")]
+    return {name: service.operation_model(name) for service in services for name in service.operation_names}
 
 
 @lru_cache(maxsize=1)
 def _routes() -> list[tuple[str, re.Pattern[str], str]]:
     found = []
-    for name in service().operation_names:
-        http = service().operation_model(name).http
+    for name, model in operations().items():
+        http = model.http
         pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(http["requestUri"]))
         found.append((http["method"], re.compile(pattern), name))
     return found
@@ -51,7 +53,7 @@ def read(method: str, target: str, body: bytes) -> tuple[str, Params]:
     path, _, query = target.partition("?")
     for verb, pattern, name in _routes():
         if verb == method and (found := pattern.fullmatch(path)):
-            params = _params(service().operation_model(name).input_shape, found.groupdict(), query, body)
+            params = _params(operations()[name].input_shape, found.groupdict(), query, body)
             if problems := misfits(params, name):
                 raise Refusal("ValidationException", f"{len(problems)} validation errors detected: {'; '.join(problems)}")
             return name, params
@@ -82,7 +84,7 @@ def misfits(params: Any, operation: str, output: bool = False) -> list[str]:
     greatest lengths, which botocore leaves to the service."""
     from botocore.validate import ParamValidator
 
-    model = service().operation_model(operation)
+    model = operations()[operation]
     shape = model.output_shape if output else model.input_shape
     report = ParamValidator().validate(params, shape)
     return [report.generate_report()] if report.has_errors() else list(_unfit(params, shape, ""))
@@ -152,7 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
             operation, params = self._read(body)
             made = self.server.answer(operation, params)
         except Refusal as refusal:
-            shapes = {shape.name: shape.metadata["error"]["httpStatusCode"] for shape in service().error_shapes}
+            errors = (shape for model in operations().values() for shape in model.error_shapes)
+            shapes = {shape.name: shape.metadata["error"]["httpStatusCode"] for shape in errors}
             self._send(shapes.get(refusal.name, 403), {"message": str(refusal)}, {"x-amzn-ErrorType": f"{refusal.name}:"})
             return
         if made is None:
@@ -161,14 +164,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if problems := misfits(made, operation, output=True):
             raise AssertionError(f"the stand-in's answer to {operation} does not fit: {problems}")
-        self._send(service().operation_model(operation).http["responseCode"], made, {})
+        self._send(operations()[operation].http.get("responseCode", 200), made, {})
 
     def _read(self, body: bytes) -> tuple[str, Params]:
         if not self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 "):
             raise Refusal("MissingAuthenticationTokenException", "The request is not signed.")
         return read(self.command, self.path, body)
 
-    do_GET = do_POST = do_DELETE = _serve
+    do_GET = do_POST = do_PATCH = do_DELETE = _serve
 
     def _send(self, status: int, content: Params, headers: Mapping[str, str]) -> None:
         data = json.dumps(content).encode()

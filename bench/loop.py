@@ -2,10 +2,10 @@
 
     python bench/loop.py [--quick] [--seed N]
 
-The loop is `csift run nightly` on the bundled catalogue in a temporary data folder, as a user starts it. Prefect's share is measured
-on a loop of two training steps with a tiny random model, where it is not drowned: the flow against the same csift functions called
-one after another, in this process, interleaved, each time on a project of its own; the ledger is emptied in between, so that both
-sides make every call. --quick takes the tiny model everywhere, and its figures mean nothing.
+The loop is `csift run nightly` on the bundled catalogue in a temporary data folder, as a user starts it. Prefect's share is
+measured on a loop of two training steps with a tiny random model, where it is not drowned: the flow against the same csift
+functions called one after another, in this process, interleaved, each time on a project of its own; the ledger is emptied in
+between, so that both sides make every call. --quick takes the tiny model everywhere, and its figures mean nothing.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""What each training method does on the bundled catalogue, from the same base and seed, on documents that it never
-saw.
+"""What each training method does on the bundled catalogue, from the same base and seed, on documents that it never saw.
 
     python bench/methods.py [--methods a,b] [--seed N] [--quick]
 
-Prompts show the three chunks that the retriever finds. A preference pair is the right answer and the answer to the most similar
-other question whose answer differs. Scores, each with a 95% interval over held-out questions (bootstrap):
+Prompts show the three chunks that the retriever finds. A preference pair is the right answer and a wrong one that the model which
+learns from it gives itself, greedily or sampled: the base for orpo, the sft adapter for dpo, kto and reward. Scores, each with a
+95% interval over held-out questions (bootstrap):
 
   cpt     nats per token saved on the text of unseen documents, against the base
   sft     accuracy gained by the reference judge, against the base
@@ -14,8 +14,9 @@ other question whose answer differs. Scores, each with a 95% interval over held-
   ppo     mean reward gained on held-out prompts by the reward model, against the sft adapter; grpo and rloo likewise by the
           verifiable reward (token F1 with the right answer, and 1 more when it is that answer)
 
-An answer is preferred when its log-probability, summed over its tokens, is the higher. Answers are greedy; peak_gb is the most
-memory of a method's own process, adapter_mb the size of the adapter's weights.
+An answer is preferred when its log-probability per token is the higher (summed, it would favour short answers). A question counts
+once, whatever the number of its pairs; `start` is the rate before. Answers that are scored are greedy. `seconds` are those of
+training, `peak_gb` is the most memory of a method's own process, `adapter_mb` the size of the adapter's weights.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,8 @@ METHODS = ("cpt", "sft", "dpo", "orpo", "kto", "reward", "ppo", "grpo", "rloo")
 STEPS = {"cpt": 20, "sft": 60, "dpo": 30, "orpo": 40, "kto": 30, "reward": 40, "ppo": 12, "grpo": 12, "rloo": 12}
 ROWS = {"cpt": 2, "ppo": 8, "grpo": 16, "rloo": 16}  # a step; of the others 4
 FROM_SFT = ("dpo", "kto", "ppo", "grpo", "rloo")
+OF_SFT = ("dpo", "kto", "reward")  # learn from what the sft adapter says wrongly
+SAMPLED = (0.0, 0.7, 1.0)  # temperatures at which a model is asked for wrong answers
 ANSWERED = 60  # held-out prompts that the online methods are scored on
 
 
@@ -72,7 +76,7 @@ def main() -> None:
 
 
 def _needs(wanted: Sequence[str], method: str) -> bool:
-    return bool(set(wanted) & set(FROM_SFT)) if method == "sft" else "ppo" in wanted
+    return bool(set(wanted) & {*FROM_SFT, *OF_SFT}) if method == "sft" else "ppo" in wanted
 
 
 def _measure(method: str, folder: Path, seed: int, quick: bool) -> dict[str, float]:
@@ -102,6 +106,8 @@ class Bench:
         self._read()
 
     def measure(self, method: str) -> dict[str, float]:
+        if method in (*OF_SFT, "orpo"):
+            self._compare(self._trained("sft") if method in OF_SFT else None)
         began = time.perf_counter()
         adapter = self._train(method)
         seconds = time.perf_counter() - began
@@ -110,9 +116,10 @@ class Bench:
             "grpo": self._rewarded_by_gold, "rloo": self._rewarded_by_gold,
         }.get(method, self._preferred_gain(method))  # fmt: skip
         value, low, high = _interval(score(adapter), self.seed)
+        start = {"start": round(self.start, 4)} if method in ("dpo", "orpo", "kto") else {}
         size = (adapter / "adapter_model.safetensors").stat().st_size / 1e6
         return {
-            "score": value, "low": low, "high": high, "seconds": round(seconds, 1), "peak_gb": round(_peak_gb(), 2),
+            "score": value, "low": low, "high": high, **start, "seconds": round(seconds, 1), "peak_gb": round(_peak_gb(), 2),
             "adapter_mb": round(size, 1),
         }  # fmt: skip
 
@@ -162,7 +169,7 @@ class Bench:
         from csift.corpus import Document, chunk
         from csift.prompts import answer_prompt
         from csift.schemas import Chunking
-        from csift.training import PreferenceRow, PromptRow, TextRow, TrainingData, TrainingRow, unpaired
+        from csift.training import PromptRow, TextRow, TrainingData, TrainingRow
 
         rows = [json.loads(line) for line in (ROOT / "examples" / "questions-1.jsonl").read_text().splitlines()]
         texts = {path.name: path.read_text() for path in sorted((ROOT / "examples" / "catalogue-1").glob("*.md"))}
@@ -172,30 +179,56 @@ class Bench:
         vectors, asked = self.embedder.embed(chunks), self.embedder.embed([row["question"] for row in rows])
         near = np.argsort(-(asked @ vectors.T), axis=1, kind="stable")[:, :3]
 
-        def data(split: str) -> tuple[list[Any], list[Any]]:
+        def data(split: str) -> list[TrainingRow]:
             mine = [i for i, row in enumerate(rows) if row["split"] == split and row["answer"]]
-            pairs, preferences = [], []
-            for i in mine:
-                row, prompt = rows[i], answer_prompt(rows[i]["question"], [chunks[j] for j in near[i]])
-                others = sorted(mine, key=lambda j, i=i: -float(asked[i] @ asked[j]))
-                wrong = next(rows[j]["answer"] for j in others if rows[j]["answer"] != row["answer"])
-                pairs.append(TrainingRow(prompt, row["answer"], row["id"]))
-                preferences.append(PreferenceRow(prompt, row["answer"], wrong, row["id"]))
-            return pairs, preferences
+            prompts = {i: answer_prompt(rows[i]["question"], [chunks[j] for j in near[i]]) for i in mine}
+            return [TrainingRow(prompts[i], rows[i]["answer"], rows[i]["id"]) for i in mine]
 
-        pairs, preferences = data("train")
+        pairs = data("train")
         self.train = TrainingData(
             texts=[TextRow(text, name) for name, text in texts.items() if name not in unseen],
             pairs=pairs,
-            preferences=preferences,
-            ratings=unpaired(preferences),
             prompts=[PromptRow(row.prompt, row.completion, row.id) for row in pairs],
         )
-        held, self.held_pairs = data("eval")
-        self.held = [PromptRow(row.prompt, row.completion, row.id) for row in held[: 8 if self.quick else None]]
-        self.held_pairs = self.held_pairs[: len(self.held)]
+        self.held = [PromptRow(row.prompt, row.completion, row.id) for row in data("eval")[: 8 if self.quick else None]]
         self.questions = {row["id"]: row["question"] for row in rows}
         self.unseen = [TextRow(texts[name], name) for name in sorted(unseen)]
+
+    def _compare(self, adapter: Path | None) -> None:
+        """Pairs of the right answers and the model's own wrong ones, of training and of held-out questions."""
+        from csift.inference import LocalEngine
+        from csift.training import unpaired
+
+        preferences = self._pairs(adapter, self.train.prompts)
+        self.train = replace(self.train, preferences=preferences, ratings=unpaired(preferences))
+        self.held_pairs = self._pairs(adapter, self.held)
+        self.engine = LocalEngine(self.base, self.threads)  # frees its weights before training
+
+    def _pairs(self, adapter: Path | None, rows: Sequence[Any]) -> list[Any]:
+        from csift.textmatch import normalise
+        from csift.training import PreferenceRow
+
+        said: dict[tuple[str, str], tuple[Any, str]] = {}
+        for temperature in SAMPLED:
+            for row, text in zip(rows, self._answers(adapter, rows, temperature), strict=True):
+                if text.strip():
+                    said.setdefault((row.id, normalise(text)), (row, text))
+        return [
+            PreferenceRow(row.prompt, row.gold, text, row.id)
+            for (row, text), right in zip(said.values(), self._right(list(said.values())), strict=True)
+            if not right
+        ]
+
+    def _right(self, answers: Sequence[tuple[Any, str]]) -> list[bool]:
+        from csift.judges import ReferenceJudge
+        from csift.schemas import Failure, JudgeItem
+
+        items = [JudgeItem(question=self.questions[row.id], gold=row.gold, answer=text, contexts=()) for row, text in answers]
+        scores = ReferenceJudge(self.embedder, 0.6).judge(items)
+        failed = [score for score in scores if isinstance(score, Failure)]
+        if failed:
+            raise RuntimeError(f"{len(failed)} answers could not be judged: {failed[0].message}")
+        return [score.correct for score in scores if not isinstance(score, Failure)]
 
     def _saved(self, adapter: Path) -> list[float]:
         """Nats a token saved on each block of unseen text."""
@@ -206,29 +239,34 @@ class Bench:
         return [(after - before) / (len(ids) - 1) for before, after, ids in zip(losses[0], losses[1], cut, strict=True)]
 
     def _accuracy(self, adapter: Path) -> list[float]:
-        from csift.judges import ReferenceJudge
-        from csift.schemas import Failure, JudgeItem
-
         def correct(which: Path | None) -> list[float]:
-            items = [
-                JudgeItem(question=self.questions[row.id], gold=row.gold, answer=answer, contexts=())
-                for row, answer in zip(self.held, self._answers(which, self.held), strict=True)
-            ]
-            scores = ReferenceJudge(self.embedder, 0.6).judge(items)
-            return [float(score.correct) for score in scores if not isinstance(score, Failure)]
+            return [float(right) for right in self._right(list(zip(self.held, self._answers(which, self.held), strict=True)))]
 
         return _gains(correct(None), correct(adapter))
 
     def _preferred_gain(self, method: str) -> Callable[[Path], list[float]]:
-        start = self._trained("sft") if method in FROM_SFT else None
-        return lambda adapter: _gains(self._preferred(start), self._preferred(adapter))
+        def gain(adapter: Path) -> list[float]:
+            before = self._preferred(self._trained("sft") if method in FROM_SFT else None)
+            self.start = sum(before) / len(before)
+            return _gains(before, self._preferred(adapter))
+
+        return gain
 
     def _preferred(self, adapter: Path | None) -> list[float]:
-        both = [
-            self._log_probs(adapter, [self._encoded(row.prompt, getattr(row, side)) for row in self.held_pairs])
-            for side in ("chosen", "rejected")
-        ]
-        return [float(chosen > rejected) for chosen, rejected in zip(*both, strict=True)]
+        def per_token(side: str) -> list[float]:
+            encoded = [self._encoded(row.prompt, getattr(row, side)) for row in self.held_pairs]
+            told = self._log_probs(adapter, encoded)
+            return [total / len(answer) for total, (_, answer) in zip(told, encoded, strict=True)]
+
+        chosen, rejected = per_token("chosen"), per_token("rejected")
+        return self._by_question([float(a > b) for a, b in zip(chosen, rejected, strict=True)])
+
+    def _by_question(self, values: Sequence[float]) -> list[float]:
+        """One number a question: the mean of those of its pairs."""
+        by: dict[str, list[float]] = {}
+        for row, value in zip(self.held_pairs, values, strict=True):
+            by.setdefault(row.id, []).append(value)
+        return [sum(own) / len(own) for own in by.values()]
 
     def _ranked(self, adapter: Path) -> list[float]:
         from csift.training.rewards import RewardModel
@@ -236,7 +274,7 @@ class Bench:
         model = RewardModel(self.base, adapter, self.tokenizer)
         rows: Any = self.held_pairs
         chosen, rejected = (model.score(rows, [getattr(row, side) for row in rows]) for side in ("chosen", "rejected"))
-        return [float(a > b) for a, b in zip(chosen, rejected, strict=True)]
+        return self._by_question([float(a > b) for a, b in zip(chosen, rejected, strict=True)])
 
     def _rewarded(self, adapter: Path) -> list[float]:
         from csift.training.rewards import RewardModel
@@ -253,10 +291,10 @@ class Bench:
         before, after = (reward.score(rows, self._answers(which, rows)) for which in (self._trained("sft"), adapter))
         return _gains(before, after)
 
-    def _answers(self, adapter: Path | None, rows: Sequence[Any]) -> list[str]:
+    def _answers(self, adapter: Path | None, rows: Sequence[Any], temperature: float = 0.0) -> list[str]:
         from csift.schemas import GenerationParams
 
-        params = GenerationParams(max_new_tokens=8 if self.quick else 32)
+        params = GenerationParams(max_new_tokens=8 if self.quick else 32, temperature=temperature, seed=self.seed)
         return [g.text for g in self.engine.generate([r.prompt for r in rows], params, str(adapter) if adapter else None)]
 
     def _encoded(self, prompt: Any, answer: str) -> tuple[list[int], list[int]]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from csift.exceptions import ConfigError
-from csift.schemas.base import STYLES, Goal, Method, Style
+from csift.schemas.base import METHOD_OF, ROLE_ARN, S3_URI, STYLES, Commitment, CustomizationKind, Goal, Method, Style
 
 PII = ("EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "IP_ADDRESS", "PERSON")
 
@@ -118,6 +118,36 @@ class BudgetConfig(Section):
     tokens: int | None = Field(None, ge=0, description="Tokens, in and out, for a cycle's calls")
 
 
+class BedrockConfig(Section):
+    """Training as an Amazon Bedrock customization job, and what serving the model that it makes may cost."""
+
+    kind: CustomizationKind = Field("FINE_TUNING", description="Of sft; CONTINUED_PRE_TRAINING: of cpt; DISTILLATION: of prompts")
+    base_model: str = Field(min_length=1, title="Foundation model", description="Its id as Bedrock lists it for customization")
+    role_arn: str = Field(pattern=ROLE_ARN, description="The role that Bedrock takes; see deployments/aws")
+    s3: str = Field(pattern=S3_URI, title="S3 prefix", description="s3://bucket/prefix of the rows (data) and the output")
+    hyperparameters: dict[str, str] = Field(default_factory=dict, description="The foundation model's own, such as epochCount")
+    teacher_model: str | None = Field(None, min_length=1, description="Foundation model that answers (DISTILLATION)")
+    max_response_tokens: int | None = Field(None, ge=1, description="Longest answer of it (DISTILLATION)")
+    units: int = Field(1, ge=1, title="Model units", description="Of the throughput that serves while answers are judged")
+    commitment: Commitment | None = Field(None, description="None: made for the answers and deleted; else kept")
+    usd_per_unit_hour: float = Field(ge=0, title="US$ a unit and hour", description="From aws.amazon.com/bedrock/pricing")
+    attempt: int = Field(1, ge=1, description="A higher one trains again what failed or was deleted, and pays again")
+
+    @model_validator(mode="after")
+    def _teacher_with_distillation(self) -> "BedrockConfig":
+        given = (self.teacher_model is not None, self.max_response_tokens is not None)
+        if self.kind == "DISTILLATION" and not all(given):
+            raise ValueError("DISTILLATION needs teacher_model and max_response_tokens")
+        if self.kind != "DISTILLATION" and any(given):
+            raise ValueError("teacher_model and max_response_tokens are of DISTILLATION only")
+        return self
+
+    @property
+    def method(self) -> Method:
+        """The stage that training.methods names for it."""
+        return METHOD_OF[self.kind]
+
+
 class TrainingConfig(Section):
     """LoRA training: a sequence of stages on one adapter, each starting from the one before."""
 
@@ -141,7 +171,10 @@ class TrainingConfig(Section):
     lora_alpha: int = Field(32, ge=1, description="LoRA scale numerator")
     target_modules: tuple[str, ...] = Field(("all-linear",), min_length=1, description="Layers that get LoRA matrices")
     run_on: Literal["here", "gpu"] = Field("here", title="Train on", description="here: in the run; gpu: the gpu work pool")
-    launcher: Literal["inprocess", "accelerate"] = Field("inprocess", description="accelerate: several devices at once")
+    launcher: Literal["inprocess", "accelerate", "bedrock"] = Field(
+        "inprocess", description="accelerate: several devices at once; bedrock: a customization job of Amazon Bedrock"
+    )
+    bedrock: BedrockConfig | None = Field(None, description="What launcher bedrock is told; kept while its model is champion")
     accelerate: Path | None = Field(None, description="Its configuration; see deployments/accelerate")
     checkpoint_every: int = Field(15, ge=1, description="Steps between checkpoints")
     max_length: int = Field(1024, ge=64, description="Longest training row in tokens; a longer prompt loses its middle")
@@ -159,6 +192,19 @@ class TrainingConfig(Section):
             raise ValueError("batch_size must be a multiple of samples for grpo and rloo")
         if (self.launcher == "accelerate") != (self.accelerate is not None):
             raise ValueError("launcher accelerate and the configuration file named by accelerate go together")
+        return self
+
+    @model_validator(mode="after")
+    def _bedrock_fits(self) -> "TrainingConfig":
+        if self.launcher != "bedrock":
+            return self
+        if self.bedrock is None:
+            raise ValueError("launcher bedrock needs [training.bedrock]; see docs/bedrock.md")
+        if self.methods != (self.bedrock.method,):
+            asked = self.methods if self.methods == "auto" else ", ".join(self.methods)
+            raise ValueError(f'{self.bedrock.kind} on Bedrock is methods = ["{self.bedrock.method}"] alone, not {asked}')
+        if self.run_on != "here":
+            raise ValueError("Bedrock trains on its own machines; set run_on = here")
         return self
 
 

@@ -3,6 +3,8 @@
 - `chat`: {"messages": [system, user, assistant]}, which trl, Axolotl, Unsloth, Together and OpenAI read.
 - `trl`: {"prompt": [...], "completion": [...]}, trl's conversational prompt-completion rows: the loss is on the answer only.
 - `trl-preference`: {"prompt", "chosen", "rejected"}, trl's conversational preference rows with explicit prompt.
+- `trl-kto`: {"prompt", "completion", "label"}, trl's conversational unpaired preference rows: answers that people rated.
+  Preference pairs are not among them; trl takes those apart itself.
 - `bedrock`: the Converse form of Amazon Bedrock's customization and distillation jobs, schemaVersion bedrock-conversation-2024
   (docs.aws.amazon.com/bedrock/latest/userguide/preparing-text-data.html), single-turn. Not covered: the {"prompt", "completion"}
   form, and the form of Claude 3 Haiku with plain strings, which `chat` comes near.
@@ -21,7 +23,7 @@ from typing import Any
 
 from csift.exceptions import LabelError, StorageError
 from csift.prompts import answer_prompt
-from csift.schemas import Example, PreferencePair
+from csift.schemas import Example, PreferencePair, RatedAnswer
 
 COLUMNS = ("id", "question", "answer", "document", "style", "source", "generator", "contexts", "gold")
 
@@ -32,12 +34,26 @@ class Format(StrEnum):
     CHAT = "chat"
     TRL = "trl"
     TRL_PREFERENCE = "trl-preference"
+    TRL_KTO = "trl-kto"
     BEDROCK = "bedrock"
     CSV = "csv"
 
 
+_LACKING = {
+    Format.TRL_PREFERENCE: "preference pairs; import feedback, or set synthesis.preferences and run again",
+    Format.TRL_KTO: "rated answers; import feedback and run again",
+}
+
+Row = Example | PreferencePair | RatedAnswer
+
+
 def export(
-    path: Path, form: Format, examples: Sequence[Example], pairs: Sequence[PreferencePair], texts: Mapping[str, str]
+    path: Path,
+    form: Format,
+    examples: Sequence[Example],
+    pairs: Sequence[PreferencePair],
+    ratings: Sequence[RatedAnswer],
+    texts: Mapping[str, str],
 ) -> int:
     """Writes the file whole or not at all; returns the number of rows. `texts`: chunk id → text, of every chunk that is shown.
 
@@ -45,9 +61,9 @@ def export(
         LabelError: there is nothing of this form to write.
         StorageError: the file cannot be written.
     """
-    rows: Sequence[Any] = pairs if form is Format.TRL_PREFERENCE else examples
+    rows: Sequence[Any] = {Format.TRL_PREFERENCE: pairs, Format.TRL_KTO: ratings}.get(form, examples)
     if not rows:
-        raise LabelError("the dataset has no preference pairs; set synthesis.preferences and run again, or export another format")
+        raise LabelError(f"the dataset has no {_LACKING[form]}, or export another format")
     if form is Format.CSV:
         _write(path, _csv(examples, texts))
     else:
@@ -56,11 +72,11 @@ def export(
     return len(rows)
 
 
-def _contexts(row: Example | PreferencePair, texts: Mapping[str, str]) -> list[str]:
+def _contexts(row: Row, texts: Mapping[str, str]) -> list[str]:
     return [texts[id_] for id_ in row.context_chunk_ids]
 
 
-def _prompt(row: Example | PreferencePair, texts: Mapping[str, str]) -> list[dict[str, str]]:
+def _prompt(row: Row, texts: Mapping[str, str]) -> list[dict[str, str]]:
     return [dict(message) for message in answer_prompt(row.question, _contexts(row, texts))]
 
 
@@ -83,6 +99,11 @@ def preference_row(row: PreferencePair, texts: Mapping[str, str]) -> dict[str, A
     return {"prompt": _prompt(row, texts), "chosen": _said(row.chosen), "rejected": _said(row.rejected)}
 
 
+def kto_row(row: RatedAnswer, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Prompt and completion, both lists of messages, and whether the answer is one to give."""
+    return {"prompt": _prompt(row, texts), "completion": _said(row.answer), "label": row.desirable}
+
+
 def bedrock_row(row: Example, texts: Mapping[str, str]) -> dict[str, Any]:
     """The system prompt apart, each message's content a list of blocks."""
     messages = [*_prompt(row, texts), *_said(row.answer)]
@@ -101,6 +122,7 @@ _ROWS: dict[Format, Callable[[Any, Mapping[str, str]], dict[str, Any]]] = {
     Format.CHAT: chat_row,
     Format.TRL: trl_row,
     Format.TRL_PREFERENCE: preference_row,
+    Format.TRL_KTO: kto_row,
     Format.BEDROCK: bedrock_row,
 }
 

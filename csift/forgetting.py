@@ -9,6 +9,7 @@ Not covered: promotion does not depend on it yet.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,25 +47,36 @@ CONFIDENCE, RESAMPLES, SEED = 0.95, 10_000, 0
 STAGE = "forgetting"  # of a cycle
 
 Ask = Callable[[System], LanguageModel]
+NOTHING_SCORED: Mapping[str, GeneralScore] = MappingProxyType({})
 
 
-def retention(db: Database, before: System, after: System, ask: Ask, progress: Progress = no_progress) -> Retention:
+def retention(
+    db: Database,
+    before: System,
+    after: System,
+    ask: Ask,
+    progress: Progress = no_progress,
+    scored: Mapping[str, GeneralScore] = NOTHING_SCORED,
+) -> Retention:
     """What `after` still gets right, paired question by question with `before` and with its own base model, untrained.
 
     `before` is the System that `after` would replace. The untrained model is there because small losses add up: a champion
-    that forgot a little each night is no measure of what was there at first.
+    that forgot a little each night is no measure of what was there at first. Of a custom model on Bedrock there is none to ask.
 
     Args:
-        ask: the model of a System; only called for those that have no stored score.
+        ask: the model of a System; only called for those that have no score.
+        scored: scores that are at hand, by `score_id`; of a model that costs while it serves, made while it did.
 
     Raises:
         GateError: a model answered not one question.
         CsiftError: whatever `LanguageModel.map` raises.
     """
-    untrained = without_adapter(after)
+    untrained = None if after.custom_model else without_adapter(after)
     # The newest first: it was the last to be evaluated, so its weights are loaded.
-    scores = _scores(db, [after, before, untrained], ask, progress)
-    made = compare(before, after, scores[score_id(untrained)], scores[score_id(before)], scores[score_id(after)])
+    unscored = [one for one in (after, before, untrained) if one and score_id(one) not in scored]
+    scores = {**scored, **score(db, unscored, ask, progress)}
+    at_first = scores[score_id(untrained)] if untrained else None
+    made = compare(before, after, at_first, scores[score_id(before)], scores[score_id(after)])
     row = {
         "id": made.id,
         "record": made.model_dump(mode="json"),
@@ -164,8 +176,13 @@ def _chat(question: GeneralQuestion) -> Messages:
     return [{"role": "user", "content": question.question}]
 
 
-def _scores(db: Database, systems: Sequence[System], ask: Ask, progress: Progress) -> Mapping[str, GeneralScore]:
-    """Score by id, one for each of the Systems' models; those not stored are made."""
+def score(db: Database, systems: Sequence[System], ask: Ask, progress: Progress = no_progress) -> Mapping[str, GeneralScore]:
+    """Score by id (`score_id`), one for each of the Systems' models; those not stored are made.
+
+    Raises:
+        GateError: a model answered not one question.
+        CsiftError: whatever `LanguageModel.map` raises.
+    """
     wanted = {score_id(system): system for system in reversed(systems)}  # of two with one model, the first stays
     ids = sorted(wanted, key=lambda id_: systems.index(wanted[id_]))
     with db.session() as session:
@@ -245,11 +262,12 @@ def _store(db: Database, score: GeneralScore) -> None:
 # --- comparing --------------------------------------------------------------------------------------------------------
 
 
-def compare(before: System, after: System, untrained: GeneralScore, old: GeneralScore, new: GeneralScore) -> Retention:
-    """The scores paired, over the questions that all three answered. Pure; the same scores give the same record."""
-    rows = list(zip(GENERAL_QUESTIONS, untrained.answers, old.answers, new.answers, strict=True))
+def compare(before: System, after: System, untrained: GeneralScore | None, old: GeneralScore, new: GeneralScore) -> Retention:
+    """The scores paired, over the questions that all of them answered. Pure; the same scores give the same record."""
+    scores = [old, new, *([untrained] if untrained else [])]
+    rows = list(zip(GENERAL_QUESTIONS, *(score.answers for score in scores), strict=True))
     answered = [(question.skill, [a.correct for a in rest]) for question, *rest in rows if all(a.failure is None for a in rest)]
-    right = np.array([marks for _, marks in answered], dtype=float).reshape(len(answered), 3)
+    right = np.array([marks for _, marks in answered], dtype=float).reshape(len(answered), len(scores))
     of_skill = np.array([skill for skill, _ in answered])
     counts = right.sum(axis=0)
     parts = {
@@ -257,17 +275,17 @@ def compare(before: System, after: System, untrained: GeneralScore, old: General
         "grader": GRADER,
         "before_system_id": before.id,
         "after_system_id": after.id,
-        "untrained_score_id": untrained.id,
+        "untrained_score_id": untrained.id if untrained else None,
         "before_score_id": old.id,
         "after_score_id": new.id,
         "questions": len(answered),
         "failures": len(rows) - len(answered),
-        "untrained": int(counts[0]),
-        "before": int(counts[1]),
-        "after": int(counts[2]),
+        "untrained": int(counts[2]) if untrained else None,
+        "before": int(counts[0]),
+        "after": int(counts[1]),
         "confidence": CONFIDENCE,
-        "difference": _difference(right[:, 2] - right[:, 1]).model_dump(),
-        "since_untrained": _difference(right[:, 2] - right[:, 0]).model_dump(),
+        "difference": _difference(right[:, 1] - right[:, 0]).model_dump(),
+        "since_untrained": _difference(right[:, 1] - right[:, 2]).model_dump() if untrained else None,
         "skills": [_skill(skill, right[of_skill == skill]).model_dump() for skill in SKILLS],
     }
     return Retention.model_validate({"id": content_id("retention", parts), **parts})
@@ -278,5 +296,7 @@ def _difference(differences: NDArray[np.float64]) -> Interval:
 
 
 def _skill(skill: str, right: NDArray[np.float64]) -> SkillRetention:
-    untrained, before, after = (int(count) for count in right.sum(axis=0))
-    return SkillRetention(skill=skill, questions=len(right), untrained=untrained, before=before, after=after)
+    before, after, *untrained = (int(count) for count in right.sum(axis=0))
+    return SkillRetention(
+        skill=skill, questions=len(right), untrained=untrained[0] if untrained else None, before=before, after=after
+    )

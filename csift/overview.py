@@ -121,7 +121,10 @@ def _verdict(db: Database, decision_id: str) -> Verdict | None:
 
 def _lineage(db: Database, champion: System) -> Lineage:
     adapter = registry.load(db, Adapter, champion.adapter_id) if champion.adapter_id else None
-    dataset = registry.load(db, DatasetVersion, adapter.dataset_id) if adapter else None
+    custom, dataset_id = registry.custom_model_of(db, champion) if champion.custom_model else (None, None)
+    if adapter:
+        dataset_id = adapter.dataset_id
+    dataset = registry.load(db, DatasetVersion, dataset_id) if dataset_id else None
     snapshot = registry.load(db, CorpusSnapshot, dataset.snapshot_id if dataset else champion.snapshot_id)
     return Lineage(
         adapter_id=adapter.id if adapter else None,
@@ -129,6 +132,7 @@ def _lineage(db: Database, champion: System) -> Lineage:
         sources=dataset.sources if dataset else {},
         snapshot_id=snapshot.id,
         documents=snapshot.documents,
+        custom_model=custom.name if custom else None,
     )
 
 

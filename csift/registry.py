@@ -11,7 +11,7 @@ from csift.db.base import RecordTable
 from csift.db.connection import Database
 from csift.db.corpus import IngestRow, SnapshotRow
 from csift.db.judging import ChampionLogRow, ChampionRow, DecisionRow, EvalReportRow, EvalSetRow, SystemRow
-from csift.db.learning import AdapterRow, DatasetRow, LossRow
+from csift.db.learning import AdapterRow, CustomModelRow, DatasetRow, LossRow
 from csift.db.operations import DriftReportRow
 from csift.exceptions import GateError
 from csift.leases import Lease
@@ -19,6 +19,7 @@ from csift.schemas import (
     Adapter,
     ChampionMove,
     CorpusSnapshot,
+    CustomModel,
     DatasetVersion,
     DriftReport,
     EvalReport,
@@ -92,6 +93,27 @@ def find_adapter(db: Database, id_: str) -> Adapter | None:
     return Adapter.model_validate(row.record) if row else None
 
 
+def save_custom_model(db: Database, model: CustomModel, dataset_id: str) -> CustomModel:
+    """Stores a CustomModel and what it was made from; again is nothing."""
+    values = {"id": model.name, "arn": model.arn, "dataset_id": dataset_id, "record": model.model_dump(mode="json")}
+    with db.session() as session:
+        session.execute(insert(CustomModelRow).values(values).on_conflict_do_nothing())
+    return model
+
+
+def custom_model_of(db: Database, system: System) -> tuple[CustomModel, str]:
+    """The custom model that answers for the System, and the id of the dataset that it was made from.
+
+    Raises:
+        GateError: the System has none, or it was made by another project's database.
+    """
+    with db.session() as session:
+        row = session.scalar(sa.select(CustomModelRow).where(CustomModelRow.arn == system.custom_model))
+    if row is None:
+        raise GateError(f"nothing is known of the model of {system.id}, {system.base_model}; see it in Bedrock's console")
+    return CustomModel.model_validate(row.record), row.dataset_id
+
+
 def save_drift(db: Database, project: str, report: DriftReport) -> DriftReport:
     """Stores a DriftReport; again is nothing."""
     with db.session() as session:
@@ -107,14 +129,17 @@ def save_drift(db: Database, project: str, report: DriftReport) -> DriftReport:
 
 
 def save_loss(session: Session, adapter_id: str, point: LossPoint) -> None:
-    """Stores a training step's loss in the caller's transaction; a step that is trained again after a kill replaces itself."""
+    """Stores a training step's loss in the caller's transaction; a step that is trained again after a kill replaces itself.
+
+    A custom model's name may stand for the adapter's id.
+    """
     values = {"adapter_id": adapter_id, **point.model_dump()}
     keys = [LossRow.adapter_id, LossRow.step]
     session.execute(insert(LossRow).values(values).on_conflict_do_update(index_elements=keys, set_=point.model_dump()))
 
 
 def load_losses(db: Database, adapter_id: str) -> list[LossPoint]:
-    """An adapter's loss curve, in order of steps."""
+    """The loss curve of an adapter or, by its name, of a custom model, in order of steps."""
     with db.session() as session:
         rows = session.scalars(sa.select(LossRow).where(LossRow.adapter_id == adapter_id).order_by(LossRow.step))
         return [LossPoint(step=r.step, loss=r.loss, learning_rate=r.learning_rate, tokens=r.tokens) for r in rows]

@@ -5,14 +5,15 @@ Not covered yet: accuracy loss, age, cooldown; today a cycle trains when anythin
 
 from csift.config import LoopConfig
 from csift.hashing import content_id
-from csift.schemas import DriftReport, EvalSet, LabelSet, Trigger
+from csift.schemas import DriftReport, EvalSet, HumanFeedback, LabelSet, Trigger
 
 
-def fingerprint(config: LoopConfig, labels: LabelSet, evalset: EvalSet, drift: DriftReport) -> str:
+def fingerprint(config: LoopConfig, labels: LabelSet, evalset: EvalSet, drift: DriftReport, feedback: HumanFeedback) -> str:
     """Hash of all that the outcome of a cycle depends on. Paths are left out: what they lead to counts."""
     told = config.model_dump(mode="json", exclude={"corpus": {"sources", "questions"}, "drift": {"reference", "current"}})
     taught = [(label.id, label.question, label.answer, label.document_sha256) for label in labels.of_split("train")]
-    return content_id("inputs", [labels.snapshot_id, taught, evalset.id, drift.reference_hash, drift.current_hash, told])
+    said = [row.id for row in feedback.rows]
+    return content_id("inputs", [labels.snapshot_id, taught, said, evalset.id, drift.reference_hash, drift.current_hash, told])
 
 
 def should_train(inputs: str, finished: str | None) -> Trigger:
@@ -21,6 +22,8 @@ def should_train(inputs: str, finished: str | None) -> Trigger:
         return Trigger(train=True, reason="the first cycle of this project", fingerprint=inputs)
     if finished == inputs:
         return Trigger(
-            train=False, reason="corpus, labels, traffic and configuration are those of the last decision", fingerprint=inputs
+            train=False,
+            reason="corpus, labels, feedback, traffic and configuration are those of the last decision",
+            fingerprint=inputs,
         )
-    return Trigger(train=True, reason="corpus, labels, traffic or configuration changed", fingerprint=inputs)
+    return Trigger(train=True, reason="corpus, labels, feedback, traffic or configuration changed", fingerprint=inputs)

@@ -9,6 +9,7 @@ from csift.config import LoopConfig
 from csift.exceptions import CycleRunning
 from csift.schemas import Cycle, CycleState
 from flows.build_dataset import training_data
+from tasks.bedrock import delete_left
 from tasks.corpus import freeze_evalset, ingest, register_labels
 from tasks.cycle import CycleRun, cycle, decide_trigger, finish, skip
 from tasks.drift import check_drift
@@ -37,6 +38,8 @@ def one_cycle(config: LoopConfig, trigger: str) -> Cycle | State:
 
 def turn(run: CycleRun, config: LoopConfig) -> Cycle:
     """The stages in order. Each is keyed by what goes into it, so what was done before is not done again."""
+    if config.training.bedrock:
+        delete_left(config)
     drift = check_drift(run.id, config)
     ingested = ingest(run.id, config)
     labels = register_labels(run.id, config, ingested)
@@ -46,16 +49,16 @@ def turn(run: CycleRun, config: LoopConfig) -> Cycle:
         return finish(run.id, CycleState.NOTHING_NEW, trigger.reason)
 
     dataset = training_data(run, config, ingested, labels, evalset)
-    adapter = train(run.id, config, dataset)
+    trained = train(run.id, config, dataset)
 
     base = current_champion(config, ingested.snapshot)
     champion = base.on(ingested.snapshot.id)  # both answer over the corpus as it is now
-    challenger = new_challenger(config, ingested.snapshot, adapter)
+    challenger = new_challenger(config, ingested.snapshot, trained)
     if challenger == champion:  # promoted by a run that was killed before it could say so, or inputs that came back
         return finish(run.id, CycleState.NOTHING_NEW, "the champion was made from these inputs already")
     champion_report = evaluate(run.id, config, champion, evalset, "champion")
     challenger_report = evaluate(run.id, config, challenger, evalset, "challenger")
-    retention = score_forgetting(run.id, champion, challenger)
+    retention = score_forgetting(run.id, config, champion, challenger)
     decision = decide(run.id, config, champion_report, challenger_report, evalset)
     write_report(
         run.id,

@@ -3,7 +3,7 @@
 from csift.advice import Advice, Inventory, TrainingBudget, advise
 from csift.advice.base import base_facts
 from csift.config import LoopConfig, TrainingConfig
-from csift.dataset import load_examples, load_preferences
+from csift.dataset import load_examples, load_preferences, load_ratings
 from csift.db import database
 from csift.inference import load_tokenizer
 from csift.registry import load
@@ -33,12 +33,15 @@ def _inventory(config: LoopConfig, dataset: DatasetVersion) -> Inventory:
     texts = [chunk.text for chunk in trainable_chunks(config.project, dataset.snapshot_id)]
     sources = [example.source for example in {example.id: example for example in load_examples(db, dataset)}.values()]
     preferences = [pair.source for pair in load_preferences(db, dataset)]
+    thumbs = [rating.desirable for rating in load_ratings(db, dataset)]
     return Inventory(
         corpus_tokens=sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else 0,
         human_pairs=len(sources) - sources.count("synthetic"),
         synthetic_pairs=sources.count("synthetic"),
         ai_preferences=preferences.count("ai"),
         human_preferences=preferences.count("human"),
+        thumbs_up=thumbs.count(True),
+        thumbs_down=thumbs.count(False),
         eval_questions=len(load(db, EvalSet, dataset.evalset_id).items),
     )
 

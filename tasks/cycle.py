@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from csift import cycles, triggers
+from csift import cycles, feedback, triggers
 from csift.config import LoopConfig
 from csift.db import database
 from csift.leases import Lease, hold
@@ -64,9 +64,11 @@ def stage(run: CycleRun, name: str) -> Iterator[None]:
 @task(name="decide whether to train", cache_policy=NO_CACHE)
 def decide_trigger(cycle_id: str, config: LoopConfig, labels: LabelSet, evalset: EvalSet, drift: DriftReport) -> Trigger:
     """Compares all that this cycle would learn from with what the last decision was made on."""
-    last = cycles.last_decided(database(), config.project)
-    trigger = triggers.should_train(triggers.fingerprint(config, labels, evalset, drift), last.fingerprint if last else None)
-    cycles.note(database(), cycle_id, fingerprint=trigger.fingerprint, drift_id=drift.id)
+    db = database()
+    last = cycles.last_decided(db, config.project)
+    inputs = triggers.fingerprint(config, labels, evalset, drift, feedback.learn(feedback.load(db, config.project)))
+    trigger = triggers.should_train(inputs, last.fingerprint if last else None)
+    cycles.note(db, cycle_id, fingerprint=trigger.fingerprint, drift_id=drift.id)
     return trigger
 
 

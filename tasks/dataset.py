@@ -2,7 +2,7 @@
 
 from prefect import task
 
-from csift import cycles, dataset, synthesis
+from csift import cycles, dataset, feedback, synthesis
 from csift.config import LoopConfig
 from csift.dataset import Ingredients
 from csift.db import database
@@ -11,7 +11,8 @@ from csift.llm import is_served
 from csift.reports import data_card
 from csift.schemas import CorpusSnapshot, DatasetVersion, EvalSet, Failure, LabelSet, SynthesisReport, System, Teacher
 from csift.synthesis import Harvest, PreferenceResult
-from tasks.collaborators import answering, base_model, chunks, embedder, judge, retriever, served_teacher, store, trainable_chunks
+from tasks.bedrock import with_model
+from tasks.collaborators import chunks, embedder, judge, retriever, served_teacher, store, trainable_chunks
 from tasks.progress import reporter
 
 
@@ -25,13 +26,15 @@ def prefer(cycle_id: str, config: LoopConfig, labels: LabelSet, harvest: Harvest
     examples = [*dataset.from_labels(labels.of_split("train")), *synthesis.result(harvest, config.teacher.model).examples]
     rows = dataset.with_contexts(examples[:wanted], retriever(config), allowed, config.retrieval.k, config.dataset)
     texts = {chunk.id: chunk for chunk in allowed}
-    model = answering(base_model(champion.base_model), cycle_id, "preferences", champion.adapter_id)
-    sampled = synthesis.sample_answers(model, rows, texts, reporter("preferences"))
+    report = reporter("preferences")
+    sampled = with_model(
+        config, cycle_id, champion, lambda ask: synthesis.sample_answers(ask("preferences"), rows, texts, report)
+    )
     answers = [entry for entry in sampled if not isinstance(entry, Failure)]
     gold = synthesis.against_gold(judge(config), answers)
     if not is_served(config.teacher.model):
         return gold
-    return gold + synthesis.judge_answers(served_teacher(config, cycle_id), answers, texts, reporter("preferences"))
+    return gold + synthesis.judge_answers(served_teacher(config, cycle_id), answers, texts, report)
 
 
 @task(name="build dataset")
@@ -45,7 +48,8 @@ def build_dataset(
     harvest: Harvest,
     preferences: PreferenceResult,
 ) -> DatasetVersion:
-    """Human and synthetic examples, without duplicates and without leaks of eval and golden questions; and its data card."""
+    """Human and synthetic examples and what feedback teaches, without duplicates and leaks of eval and golden questions; and its
+    data card."""
     db = database()
     with cycles.stage(db, cycle_id, "dataset") as made:
         synthetic = synthesis.result(harvest, teacher.name)
@@ -57,7 +61,7 @@ def build_dataset(
             splits=splits,
             labels=labels,
             synthetic=synthetic.examples,
-            feedback=(),
+            feedback=feedback.learn(feedback.load(db, config.project)),
             preferences=preferences.pairs,
             synthesis=SynthesisReport(
                 teacher=synthetic.teacher,

@@ -2,13 +2,15 @@
 
 from prefect import task
 
-from csift import cycles, registry
+from csift import cycles, forgetting, registry
+from csift.bedrock import system_of
 from csift.config import LoopConfig
 from csift.db import database
 from csift.evaluation import evaluate as evaluate_system
 from csift.rag import standard_program, standard_program_hash
-from csift.schemas import Adapter, CorpusSnapshot, EvalReport, EvalSet, GenerationParams, System
-from tasks.collaborators import answering, base_model, judge, retriever
+from csift.schemas import Adapter, CorpusSnapshot, CustomModel, EvalReport, EvalSet, GenerationParams, System
+from tasks.bedrock import Ask, with_model
+from tasks.collaborators import base_model, judge, retriever
 from tasks.progress import reporter
 
 
@@ -19,9 +21,11 @@ def current_champion(config: LoopConfig, snapshot: CorpusSnapshot) -> System:
 
 
 @task(name="challenger")
-def new_challenger(config: LoopConfig, snapshot: CorpusSnapshot, adapter: Adapter) -> System:
-    """The configured System with the new adapter."""
-    return _configured(config, snapshot, adapter.id)
+def new_challenger(config: LoopConfig, snapshot: CorpusSnapshot, trained: Adapter | CustomModel) -> System:
+    """The configured System with the new adapter, or with Bedrock's model in place of its own."""
+    if isinstance(trained, CustomModel):
+        return system_of(trained, _configured(config, snapshot, None))
+    return _configured(config, snapshot, trained.id)
 
 
 def _configured(config: LoopConfig, snapshot: CorpusSnapshot, adapter_id: str | None) -> System:
@@ -41,12 +45,21 @@ def _configured(config: LoopConfig, snapshot: CorpusSnapshot, adapter_id: str | 
 
 @task(name="evaluate", task_run_name="evaluate {role}")
 def evaluate(cycle_id: str, config: LoopConfig, system: System, evalset: EvalSet, role: str) -> EvalReport:
-    """Every question of the set through the System's program; answers and scores that exist are not made again."""
-    db = database()
+    """Every question of the set through the System's program; answers and scores that exist are not made again.
+
+    A custom model is asked the general questions in the same go, as it is paid for while it serves.
+    """
+    db, show = database(), reporter(f"judge {role}")
+
+    def work(ask: Ask) -> EvalReport:
+        program = standard_program(retriever(config), system.k)
+        report = evaluate_system(db, system, evalset, program, ask("rag"), judge(config), show)
+        if system.custom_model:
+            forgetting.score(db, [system], lambda _: ask("general"), show)
+        return report
+
     with cycles.stage(db, cycle_id, f"judge {role}") as made:
         registry.save_system(db, system)
-        model = answering(base_model(system.base_model), cycle_id, "rag", system.adapter_id)
-        program = standard_program(retriever(config), system.k)
-        report = evaluate_system(db, system, evalset, program, model, judge(config), reporter(f"judge {role}"))
+        report = with_model(config, cycle_id, system, work)
         made.append(report.id)
     return report

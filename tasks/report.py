@@ -50,7 +50,7 @@ def write_report(
             challenger_report=challenger_report,
             decision=decision,
             retention=retention,
-            losses=_losses(db, challenger.adapter_id) if challenger.adapter_id else (),
+            losses=_losses(db, challenger),
             dataset=dataset,
             retired=labels.retired,
             drift=drift,
@@ -63,8 +63,13 @@ def write_report(
     return uri
 
 
-def _losses(db: Database, adapter_id: str) -> tuple[StageLosses, ...]:
+def _losses(db: Database, challenger: System) -> tuple[StageLosses, ...]:
     """Each stage's curve."""
-    adapter = registry.load(db, Adapter, adapter_id)
+    if challenger.custom_model:
+        model, _ = registry.custom_model_of(db, challenger)
+        return (StageLosses(method=model.method, points=tuple(registry.load_losses(db, model.name))),)
+    if challenger.adapter_id is None:
+        return ()
+    adapter = registry.load(db, Adapter, challenger.adapter_id)
     stages = zip(adapter.stages, adapter.stage_ids, strict=True)
     return tuple(StageLosses(method=method, points=tuple(registry.load_losses(db, id_))) for method, id_ in stages)

@@ -9,15 +9,16 @@ from prefect.cache_policies import NO_CACHE
 
 from csift import cycles, jobs, registry, training
 from csift.config import LoopConfig
-from csift.dataset import load_examples, load_preferences
+from csift.dataset import load_examples, load_preferences, load_ratings
 from csift.db import Database, database
-from csift.interfaces import Progress
+from csift.interfaces import Messages, Progress
 from csift.leases import holder_name
 from csift.prompts import answer_prompt
-from csift.schemas import Adapter, DatasetVersion, LossPoint
+from csift.schemas import Adapter, CustomModel, DatasetVersion, Example, LossPoint, PreferencePair, RatedAnswer
 from csift.settings import settings
-from csift.training import PreferenceRow, PromptRow, Run, TextRow, TrainingData, TrainingRow, unpaired
+from csift.training import PreferenceRow, PromptRow, RatedRow, Run, TextRow, TrainingData, TrainingRow, unpaired
 from tasks.advice import decided
+from tasks.bedrock import customized
 from tasks.collaborators import base_model, chunks, find_adapter, store, trainable_chunks
 from tasks.gpu_pool import GpuPool
 from tasks.progress import reporter
@@ -27,10 +28,17 @@ GONE = 10.0  # seconds; with the project's lease in hand nobody else trains here
 
 
 @task(name="train")
-def train(cycle_id: str, config: LoopConfig, dataset: DatasetVersion) -> Adapter:
-    """The stages of the configuration; a checkpoint of a killed run is taken up, an adapter that exists is not trained again."""
+def train(cycle_id: str, config: LoopConfig, dataset: DatasetVersion) -> Adapter | CustomModel:
+    """The stages of the configuration; a checkpoint of a killed run is taken up, an adapter that exists is not trained again.
+
+    With launcher bedrock a customization job takes their place.
+    """
     db, report = database(), reporter("train")
     with cycles.stage(db, cycle_id, "train") as made:
+        if config.training.launcher == "bedrock" and config.training.bedrock:
+            model = customized(config, config.training.bedrock, dataset, report)
+            made.append(model.name)
+            return model
         told = config.model_copy(update={"training": decided(config, dataset)})
         id_ = training.final_id(base_model(told.training.base_model), dataset.id, told.training)
         spec = {"cycle_id": cycle_id, "config": told.model_dump(mode="json"), "dataset_id": dataset.id}
@@ -133,21 +141,30 @@ def _run(config: LoopConfig, dataset: DatasetVersion) -> Run:
 
 
 def learned_from(project: str, dataset: DatasetVersion) -> TrainingData:
-    """A dataset as training takes it, in the prompt that serving uses. Text is that of documents that may be trained on."""
+    """A dataset as training takes it, in the prompt that serving uses. Text is that of documents that may be trained on.
+
+    What people said of an answer counts for kto; the two answers of a preference pair do where nobody said anything of them.
+    """
     db = database()
     texts = {chunk.id: chunk.text for chunk in chunks(dataset.snapshot_id)}
-    examples = load_examples(db, dataset)
-    prompts = {row.id: answer_prompt(row.question, [texts[id_] for id_ in row.context_chunk_ids]) for row in examples}
+
+    def prompt(row: Example | PreferencePair | RatedAnswer) -> Messages:
+        return answer_prompt(row.question, [texts[id_] for id_ in row.context_chunk_ids])
+
+    examples, rated = load_examples(db, dataset), load_ratings(db, dataset)
+    prompts = {row.id: prompt(row) for row in examples}
     preferences = [
-        PreferenceRow(
-            answer_prompt(pair.question, [texts[id_] for id_ in pair.context_chunk_ids]), pair.chosen, pair.rejected, pair.id
-        )
+        (pair.question, PreferenceRow(prompt(pair), pair.chosen, pair.rejected, pair.id))
         for pair in load_preferences(db, dataset)
     ]
+    said = {(row.question, row.answer) for row in rated}
     return TrainingData(
         texts=[TextRow(chunk.text, chunk.id) for chunk in trainable_chunks(project, dataset.snapshot_id)],
         pairs=[TrainingRow(prompts[row.id], row.answer, row.id) for row in examples],
-        preferences=preferences,
-        ratings=unpaired(preferences),
+        preferences=[row for _, row in preferences],
+        ratings=[
+            *(RatedRow(prompt(row), row.answer, row.desirable, row.id) for row in rated),
+            *(row for question, pair in preferences for row in unpaired([pair]) if (question, row.completion) not in said),
+        ],
         prompts=[PromptRow(prompts[row.id], row.answer, row.id) for row in {row.id: row for row in examples}.values()],
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from samples import AT, PROJECT, SCRIPT, SNAPSHOT, sample_dataset, sample_synthesis
 from sqlalchemy.dialects.postgresql import insert
 
+from csift.corpus.chunking import CHUNKER
 from csift.db import Database
 from csift.db.corpus import ChunkRow, SnapshotRow
 from csift.hashing import content_id, sha256
@@ -20,6 +21,7 @@ from csift.schemas import (
     IngestReport,
     NearDuplicate,
     PreferencePair,
+    RatedAnswer,
     Rejection,
     SkippedDocument,
     Source,
@@ -87,6 +89,17 @@ def sample_preferences() -> tuple[PreferencePair, ...]:
     )  # fmt: skip
 
 
+def sample_ratings() -> tuple[RatedAnswer, ...]:
+    """Three rated answers, one of them good."""
+    return tuple(
+        RatedAnswer(
+            id=content_id("rating", [row.id]), question=row.question, document_id=row.document_id,
+            context_chunk_ids=row.context_chunk_ids, answer=answer or row.answer, desirable=answer is None, raters=2,
+        )
+        for row, answer in zip(sample_rows(), (None, "No", "a bell"), strict=False)
+    )  # fmt: skip
+
+
 def sample_rejections() -> tuple[Rejection, ...]:
     """What synthesis and dataset refused, a script among it."""
     leak = Rejection(
@@ -103,6 +116,7 @@ def sample_view(copies: int = 1) -> DatasetView:
         update={
             "example_ids": tuple(row.id for row in shown),
             "preference_ids": tuple(pair.id for pair in sample_preferences()),
+            "rating_ids": tuple(rating.id for rating in sample_ratings()),
             "recipe": {"teacher": "smollm2-135m-instruct", "near_duplicate": 0.92, "human_weight": 2.0, "k": 3, "prompt": None},
             "sources": dict(Counter(row.source for row in shown)),
             "replayed": 1,
@@ -184,7 +198,7 @@ def store_corpus(db: Database, project: str, **documents: Sequence[str]) -> tupl
         session.execute(insert(SnapshotRow).values(row).on_conflict_do_nothing())
         rows = [
             {
-                "chunking": content_id("chunking", snapshot.chunking.model_dump()), "document_id": chunk.document_id,
+                "chunking": content_id("chunking", [CHUNKER, snapshot.chunking.model_dump()]), "document_id": chunk.document_id,
                 "document_sha256": hashes[chunk.document_id], "ordinal": chunk.ordinal, "chunk_id": chunk.id, "text": chunk.text,
             }
             for chunk in chunks

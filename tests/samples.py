@@ -285,6 +285,7 @@ def sample_dataset() -> DatasetVersion:
         evalset_id=sample_eval_set().id,
         example_ids=tuple(f"example-{number:04d}" for number in range(221)),
         preference_ids=(),
+        rating_ids=(),
         recipe={"near_duplicate": 0.92, "leak": 0.9},
         sources={"human": 180, "synthetic": 41},
         replayed=0,

@@ -1,123 +1,49 @@
-"""Training on Bedrock: nothing is paid twice, what costs money by the hour has a price and an end, and errors say what to do."""
+"""Training on Bedrock: nothing is paid twice, and errors say what to do."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import boto3
 import pytest
-from botocore.config import Config
-from embedding_servers import aws_environment
+from bedrock_stand_ins import (
+    ROLE,
+    ROWS,
+    Killed,
+    at_once,
+    bedrock_over,
+    connect,
+    s3_bucket,
+    the_job,
+    trained,
+    write_metrics,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 from pydantic import ValidationError
 
-from bench.bedrock_server import BedrockServer, Job
+from bench.bedrock_server import BedrockServer
 from bench.bedrock_wire import misfits
-from csift.bedrock import (
-    Customization,
-    CustomModel,
-    customize,
-    loss_points,
-    orphans,
-    provision,
-    provisioned,
-    quote,
-    release,
-    stop,
-    system_of,
-    upload,
-)
+from csift.bedrock import customize, loss_points, stop, system_of, upload
 from csift.bedrock.records import name_of
 from csift.exceptions import ConfigError, TrainingError
 from csift.retrieval.aws import aws_client
 from csift.schemas import GenerationParams, System
 
-ROLE = "arn:aws:iam::123456789012:role/csift-customization"
-ROWS = ['{"prompt": "What is the term?", "completion": "Two years."}', '{"prompt": "Straße?", "completion": "Ja."}']
-METRICS = "step_number,epoch_number,training_loss,perplexity\n0,0,2.5,12.2\n1,0,1.5,4.5\n2,1,1.0,2.7\n"
-PRICES = {"none": 20.5}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def keys() -> Iterator[None]:
-    """Credentials that reach nothing outside."""
-    with pytest.MonkeyPatch.context() as patch:
-        aws_environment(patch)
-        yield
-
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """A server that speaks S3."""
-    moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        moto.stop()
-
-
-@pytest.fixture(scope="module")
-def s3(endpoint: str) -> Any:
+def s3() -> Iterator[Any]:
     """A client of a bucket `training`."""
-    client = aws_client("s3", None, endpoint, 2)
-    client.create_bucket(Bucket="training", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    return client
+    with s3_bucket() as client:
+        yield client
 
 
 @pytest.fixture
 def server(s3: Any) -> Iterator[BedrockServer]:
     """Bedrock, which reads and writes that bucket."""
-
-    def exists(uri: str) -> bool:
-        parts = urlsplit(uri)
-        return "Contents" in s3.list_objects_v2(Bucket=parts.netloc, Prefix=parts.path.lstrip("/"))
-
-    with BedrockServer(exists=exists, on_completed=lambda job: write_metrics(s3, job, METRICS.encode())) as started:
+    with bedrock_over(s3) as started:
         yield started
 
 
-def write_metrics(s3: Any, job: Job, content: bytes) -> None:
-    """What Bedrock writes beside its output, where it writes it."""
-    folder = urlsplit(job.params["outputDataConfig"]["s3Uri"]).path.strip("/")
-    key = f"{folder}/model-customization-job-{job.id}/training_artifacts/step_wise_training_metrics.csv"
-    s3.put_object(Bucket="training", Key=key, Body=content)
-
-
-def connect(server: BedrockServer) -> Any:
-    """A client that tries once, as a process of its own would make."""
-    config = Config(retries={"total_max_attempts": 1}, read_timeout=10)
-    return boto3.client("bedrock", endpoint_url=server.url, config=config)
-
-
-def the_job(s3: Any, **changes: Any) -> Customization:
-    """A fine-tuning job on uploaded rows."""
-    fields = {
-        "name": "catalogue",
-        "kind": "FINE_TUNING",
-        "base_model": "amazon.nova-lite-v1:0:300k",
-        "role_arn": ROLE,
-        "training_uri": upload(s3, ROWS, "s3://training/csift/data"),
-        "output_uri": "s3://training/csift/output",
-        "hyperparameters": {"epochCount": "2"},
-    }
-    return Customization.model_validate({**fields, **changes})
-
-
-def at_once(seconds: float) -> None:
-    """Waits for nothing."""
-
-
-def trained(server: BedrockServer, s3: Any) -> CustomModel:
-    return customize(connect(server), the_job(s3), at_once)
-
-
-# --- the rows ------------------------------------------------------------------------------------------------------------------
+# --- the rows -------------------------------------------------------------------------------------------------------------------
 
 
 def test_rows_are_uploaded_once_under_the_name_of_their_content(s3: Any) -> None:
@@ -159,7 +85,7 @@ def test_what_cannot_be_uploaded_is_told(s3: Any, rows: list[str], place: str, w
         upload(s3, rows, place)
 
 
-# --- the job -------------------------------------------------------------------------------------------------------------------
+# --- the job --------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_job_is_made_followed_and_gives_its_model_and_losses(server: BedrockServer, s3: Any) -> None:
@@ -195,10 +121,6 @@ def test_continued_pre_training_is_a_kind_of_its_own(server: BedrockServer, s3: 
     job = the_job(s3, kind="CONTINUED_PRE_TRAINING", base_model="amazon.titan-text-lite-v1:0:4k")
     assert "titan-text-lite" in customize(connect(server), job, at_once).arn
     assert [job.params["customizationType"] for job in server.jobs.values()] == ["CONTINUED_PRE_TRAINING"]
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 def killed(seconds: float) -> None:
@@ -351,7 +273,7 @@ def test_a_name_is_one_that_bedrock_takes(project: str, payload: int) -> None:
     assert misfits({"provisionedModelName": name, "modelId": "ab.cd", "modelUnits": 1}, "CreateProvisionedModelThroughput") == []
 
 
-# --- the metrics ---------------------------------------------------------------------------------------------------------------
+# --- the metrics ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -386,144 +308,7 @@ def test_metrics_that_are_not_there_are_told(server: BedrockServer, s3: Any) -> 
         loss_points(s3, trained(server, s3))
 
 
-# --- throughput ----------------------------------------------------------------------------------------------------------------
-
-
-def test_a_throughput_has_a_price_before_it_is_made() -> None:
-    model = CustomModel(arn="arn/x", name="n", project="p", job_arn="j", output_uri="s3://abc", training_loss=None)
-    quoted = quote(model, 2, None, PRICES)
-    assert str(quoted) == "2 model units of arn/x: US$ 41.00 an hour until it is deleted"
-    assert quoted.usd_committed == 41.0
-    month = quote(model, 1, "OneMonth", {"OneMonth": 10.0})
-    assert str(month).endswith(
-        "US$ 10.00 an hour for one month, up to US$ 7,440.00; it cannot be deleted earlier and renews by itself"
-    )
-    with pytest.raises(ConfigError, match=r"set training\.bedrock\.usd_per_unit_hour = \{ SixMonths = "):
-        quote(model, 1, "SixMonths", {"OneMonth": 10.0})
-
-
-def test_a_throughput_serves_within_its_block_and_is_deleted_after_it(server: BedrockServer, s3: Any) -> None:
-    model, client = trained(server, s3), connect(server)
-    waits: list[float] = []
-    quoted = quote(model, 1, None, PRICES)
-    for _ in range(2):  # the second is a new one, not what the first one's token stood for
-        with provisioned(client, quoted, waits.append) as made:
-            assert server.throughputs[made.arn].status == "InService"
-            assert made.model == f"bedrock/{made.arn}"
-            assert [(one.name, one.project, one.units) for one in orphans(client)] == [(made.name, "catalogue", 1)]
-        assert server.throughputs == {}
-    assert len(waits) == 6
-    assert server.count("CreateProvisionedModelThroughput") == 2
-
-
-@pytest.mark.parametrize("error", [ValueError("boom"), KeyboardInterrupt(), Killed()])
-def test_a_throughput_is_deleted_however_its_block_ends(server: BedrockServer, s3: Any, error: BaseException) -> None:
-    quoted = quote(trained(server, s3), 1, None, PRICES)
-    with pytest.raises(type(error)), provisioned(connect(server), quoted, at_once):
-        raise error
-    assert server.throughputs == {}
-
-
-def test_a_throughput_is_deleted_when_it_is_interrupted_before_it_serves(server: BedrockServer, s3: Any) -> None:
-    """Bedrock deletes none that is still being made, so that is waited for."""
-    quoted = quote(trained(server, s3), 1, None, PRICES)
-    waits: list[float] = []
-
-    def interrupted_once(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), provisioned(connect(server), quoted, interrupted_once):
-        pytest.fail("it is not in service")
-    assert server.throughputs == {}
-    assert len(waits) > 1
-
-
-def test_a_throughput_whose_making_was_not_heard_of_is_deleted(server: BedrockServer, s3: Any) -> None:
-    quoted = quote(trained(server, s3), 1, None, PRICES)
-    server.lose_next_answer("CreateProvisionedModelThroughput")
-    with pytest.raises(TrainingError, match=r"^creating provisioned throughput"), provisioned(connect(server), quoted, at_once):
-        pytest.fail("it is not in service")
-    assert server.count("DeleteProvisionedModelThroughput") > 0
-    assert server.throughputs == {}
-
-
-def test_a_throughput_that_fails_is_deleted(server: BedrockServer, s3: Any) -> None:
-    quoted = quote(trained(server, s3), 1, None, PRICES)
-    server.throughput_failure = "No capacity."
-    with pytest.raises(TrainingError, match="failed and was deleted: No capacity; "):
-        provision(connect(server), quoted, at_once)
-    assert server.throughputs == {}
-
-
-def test_a_throughput_that_cannot_be_deleted_says_that_it_costs_and_what_came_before(server: BedrockServer, s3: Any) -> None:
-    quoted = quote(trained(server, s3), 1, None, PRICES)
-    server.deny("DeleteProvisionedModelThroughput")
-    words = (
-        r"charged by the hour until it is deleted, is denied: .*allow bedrock:DeleteProvisionedModelThroughput.*before that: boom"
-    )
-    with pytest.raises(TrainingError, match=words), provisioned(connect(server), quoted, at_once):
-        raise ValueError("boom")
-
-
-def test_what_a_killed_process_left_is_found_and_taken_up(server: BedrockServer, s3: Any) -> None:
-    quoted = quote(trained(server, s3), 1, None, PRICES)
-    left = provision(connect(server), quoted, at_once)
-    server.tags["someone-elses"] = {}
-    client = connect(server)
-    assert [one.arn for one in orphans(client, "catalogue")] == [left.arn]
-    assert orphans(client, "another") == []
-    with provisioned(client, quoted, at_once) as made:
-        assert made == left
-    assert server.count("CreateProvisionedModelThroughput") == 1
-    assert orphans(client) == []
-    release(client, left.name, at_once)  # nothing is there
-
-
-@pytest.mark.parametrize("said", ["ConflictException", "ValidationException"])
-def test_a_throughput_that_a_late_list_hides_is_taken_up(server: BedrockServer, s3: Any, said: str) -> None:
-    server.in_use = said
-    quoted = quote(trained(server, s3), 1, None, PRICES)
-    left = provision(connect(server), quoted, at_once)
-    server.list_nothing_next("ListProvisionedModelThroughputs")
-    assert provision(connect(server), quoted, at_once) == left
-    assert len(server.throughputs) == 1
-
-
-def test_what_csift_did_not_make_is_no_orphan(server: BedrockServer, s3: Any) -> None:
-    client = connect(server)
-    client.create_provisioned_model_throughput(modelUnits=1, provisionedModelName="theirs", modelId=trained(server, s3).arn)
-    assert orphans(client) == []
-
-
-def test_orphans_are_found_on_every_page(server: BedrockServer, s3: Any) -> None:
-    server.max_units = 10
-    model, client = trained(server, s3), connect(server)
-    for units in (1, 2, 3):  # the stand-in's pages hold two
-        provision(client, quote(model, units, None, PRICES), at_once)
-    assert sorted(one.units for one in orphans(client)) == [1, 2, 3]
-
-
-def test_a_commitment_is_no_block_and_cannot_be_deleted_before_its_end(server: BedrockServer, s3: Any) -> None:
-    client = connect(server)
-    quoted = quote(trained(server, s3), 1, "OneMonth", {"OneMonth": 10.0})
-    with pytest.raises(ConfigError, match="cannot be deleted after use"), provisioned(client, quoted, at_once):
-        pytest.fail("it is not made")
-    made = provision(client, quoted, at_once)
-    with pytest.raises(TrainingError, match=r"is committed until 20\d\d-\d\d-\d\d .* renews by itself"):
-        release(client, made.name, at_once)
-    assert [one.until is not None for one in orphans(client)] == [True]
-
-
-def test_more_units_than_the_account_has_are_refused(server: BedrockServer, s3: Any) -> None:
-    quoted = quote(trained(server, s3), 3, None, PRICES)
-    with pytest.raises(TrainingError, match=r"ServiceQuotaExceededException: .*raise the account's quota"):
-        provision(connect(server), quoted, at_once)
-    assert server.throughputs == {}
-
-
-# --- the System ----------------------------------------------------------------------------------------------------------------
+# --- the System -----------------------------------------------------------------------------------------------------------------
 
 
 def test_the_model_is_a_system_like_any_other(server: BedrockServer, s3: Any) -> None:
@@ -547,68 +332,3 @@ def test_the_model_is_a_system_like_any_other(server: BedrockServer, s3: Any) ->
     assert system.model_dump(include=unchanged) == like.model_dump(include=unchanged)
     assert system == system.on("s1")  # its id is that of its parts
     assert system.id != like.id
-
-
-# --- the policies --------------------------------------------------------------------------------------------------------------
-
-POLICIES = sorted((Path(__file__).parent.parent / "deployments" / "aws").glob("*.json"))
-WITHOUT_OPERATION = {"iam:PassRole"}  # a permission that is checked in other services' calls
-OPERATION_OF = {"s3:ListBucket": "ListObjectsV2"}
-
-
-def actions(policy: Path) -> set[str]:
-    """Every action that a policy allows; AWS takes one as a string, too."""
-    found: set[str] = set()
-    for statement in json.loads(policy.read_text())["Statement"]:
-        assert statement["Effect"] == "Allow"
-        found |= {statement["Action"]} if isinstance(statement["Action"], str) else set(statement["Action"])
-    return found
-
-
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda path: path.stem)
-def test_every_action_of_a_policy_is_an_operation_of_aws(policy: Path) -> None:
-    session = boto3.session.Session()._session
-    assert json.loads(policy.read_text())["Version"] == "2012-10-17"
-    for action in actions(policy) - WITHOUT_OPERATION:
-        prefix, name = action.split(":")
-        services = ("bedrock", "bedrock-runtime") if prefix == "bedrock" else (prefix,)
-        known = {operation for one in services for operation in session.get_service_model(one).operation_names}
-        assert OPERATION_OF.get(action, name) in known, action
-        assert "*" not in action
-
-
-def statements(name: str) -> Iterator[dict[str, Any]]:
-    (path,) = [path for path in POLICIES if path.stem == name]
-    yield from json.loads(path.read_text())["Statement"]
-
-
-def test_only_lists_are_allowed_on_everything() -> None:
-    for policy in POLICIES:
-        for statement in json.loads(policy.read_text())["Statement"]:
-            if "*" in statement.get("Resource", ()):
-                assert all(action.startswith("bedrock:List") for action in statement["Action"])
-
-
-def test_only_bedrock_may_take_the_role_and_only_for_this_accounts_jobs() -> None:
-    (trust,) = statements("customization-role-trust")
-    assert trust["Principal"] == {"Service": "bedrock.amazonaws.com"}
-    assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": "ACCOUNT_ID"}
-    assert trust["Condition"]["ArnLike"]["aws:SourceArn"].endswith(":ACCOUNT_ID:model-customization-job/*")
-    (handed,) = [one for one in statements("worker-policy") if "iam:PassRole" in one["Action"]]
-    assert handed["Condition"] == {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}}
-
-
-def test_the_worker_may_do_what_csift_does_and_no_more(server: BedrockServer, s3: Any) -> None:
-    asked: set[str] = set()
-    s3.meta.events.register("before-call.s3", lambda model, **_: asked.add(model.name))
-    client, job = connect(server), the_job(s3)
-    model = customize(client, job, at_once)
-    loss_points(s3, model)
-    with provisioned(client, quote(model, 1, None, PRICES), at_once):
-        orphans(client)
-    stop(client, job)
-    used = {f"bedrock:{name}" for name, _ in server.received} | {f"s3:{name}" for name in asked}
-    names = {"s3:ListObjectsV2": "s3:ListBucket", "s3:HeadObject": "s3:GetObject"}
-    needed_besides = {"bedrock:TagResource", "bedrock:InvokeModel", "iam:PassRole"}  # to create with tags, to ask the model
-    (policy,) = [path for path in POLICIES if path.stem == "worker-policy"]
-    assert {names.get(action, action) for action in used} | needed_besides == actions(policy)

@@ -39,11 +39,11 @@ def test_help_lists_the_commands(tmp_path: Path) -> None:
     result = csift("--help", cwd=tmp_path)
 
     assert result.returncode == 0
-    assert {"run", "backfill", "ingest", "status", "rollback", "decide", "up"} <= set(result.stdout.split())
+    assert {"run", "backfill", "ingest", "feedback", "status", "rollback", "decide", "up"} <= set(result.stdout.split())
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
-    code = "import sys; from flows.cli import app, champion, ingest, loop, up; print(sorted(sys.modules))"
+    code = "import sys; from flows.cli import app, champion, feedback, ingest, loop, up; print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     for heavy in ("torch", "prefect", "transformers", "sqlalchemy", "numpy", "dspy", "pandas"):

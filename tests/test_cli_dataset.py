@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dataset_samples import sample_preferences, sample_rejections, sample_rows, sample_view, store_corpus
+from dataset_samples import sample_preferences, sample_ratings, sample_rejections, sample_rows, sample_view, store_corpus
 from rich.console import Console
 from samples import SCRIPT
 from typer.testing import CliRunner, Result
@@ -122,10 +122,11 @@ def made(db: Database, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     synthesis = SynthesisReport(teacher="t", candidates=9, accepted=4, rejected={}, samples=())
     rows = [row.model_copy(update={"context_chunk_ids": ids, "gold_chunk_ids": ids[:1]}) for row in sample_rows()]
     pairs = [pair.model_copy(update={"context_chunk_ids": ids}) for pair in sample_preferences()]
+    ratings = [rating.model_copy(update={"context_chunk_ids": ids}) for rating in sample_ratings()]
     return [
         save(
             db, chosen, snapshot_id=snapshot.id, evalset_id="evalset-1", recipe={"k": k}, synthesis=synthesis,
-            rejected=sample_rejections(), preferences=pairs, documents={"train": 1},
+            rejected=sample_rejections(), preferences=pairs, ratings=ratings, documents={"train": 1},
         )
         for k, chosen in ((2, rows), (3, rows[1:]))
     ]  # fmt: skip
@@ -168,10 +169,10 @@ def test_rejects_by_reason_and_limit(made: list[DatasetVersion]) -> None:
     assert "the reasons there: leak: paraphrase, near duplicate, not grounded, round trip" in refused("rejects", "--reason", "x")
 
 
-@pytest.mark.parametrize("form", ["chat", "trl", "trl-preference", "bedrock", "csv"])
+@pytest.mark.parametrize("form", ["chat", "trl", "trl-preference", "trl-kto", "bedrock", "csv"])
 def test_export_writes_what_it_says(made: list[DatasetVersion], tmp_path: Path, form: str) -> None:
     result = csift("export", made[0].id, "--format", form, "--out", "rows.out")
-    number = 2 if form == "trl-preference" else 7
+    number = {"trl-preference": 2, "trl-kto": 3}.get(form, 7)
     assert result.stdout == f"{number} rows of {made[0].id} in rows.out\n"
     assert "It weighs 29 kg." in (tmp_path / "rows.out").read_text("utf-8")
 

@@ -91,7 +91,8 @@ def test_parts_that_do_not_exist_are_said_to_be_missing() -> None:
     card = sample_card()
     view = card.view
     nothing = SynthesisReport(teacher="", candidates=0, accepted=0, rejected={}, samples=())
-    version = view.version.model_copy(update={"synthesis": nothing, "decontaminated": {}, "documents": {}, "preference_ids": ()})
+    version = view.version.model_copy(update={"synthesis": nothing, "decontaminated": {}, "documents": {}})
+    version = version.model_copy(update={"preference_ids": (), "rating_ids": ()})
     snapshot = card.snapshot.model_copy(update={"sources": ()})
     empty = replace(
         card, view=replace(view, version=version, rejected={}), snapshot=snapshot, ingest=None, preferences=(), samples={}

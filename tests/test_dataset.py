@@ -38,6 +38,7 @@ from csift.schemas import (
     DatasetVersion,
     Example,
     Hit,
+    HumanFeedback,
     Label,
     LabelSet,
     PreferencePair,
@@ -491,7 +492,8 @@ class Team:
 
     def build(self, synthetic: Sequence[Example], config: DatasetConfig = CONFIG, **other: Any) -> DatasetVersion:
         given = {
-            "labels": LabelSet(snapshot_id=self.snapshot.id, labels=LABELS, retired=()), "feedback": (), "preferences": (),
+            "labels": LabelSet(snapshot_id=self.snapshot.id, labels=LABELS, retired=()), "feedback": HumanFeedback(),
+            "preferences": (),
             "synthesis": NOTHING.model_copy(update={"candidates": len(synthetic)}), "rejections": (), **other,
         }  # fmt: skip
         return build(
@@ -520,14 +522,14 @@ def test_a_dataset_holds_human_synthetic_and_feedback_rows_and_nothing_that_leak
         team.gold("How heavy is the Petrel?", "5 kg", "It is red."),
         team.gold("How heavy is the Orrin?", "29 kilos", "The Orrin weighs 29 kg."),
     ]
-    told = [team.gold("Which colour is the Caddis?", "blue", "It is blue.", source="feedback")]
+    told = HumanFeedback(examples=(example("Which colour is it, the Caddis that is blue?", "blue", "feedback", ""),))
     made = team.build(written, feedback=told, rejections=REFUSED[1:2], preferences=[pair("How heavy is the Petrel?", "5 kg")])
 
     assert team.rows(made) == {
         ("How heavy is the Orrin?", "29 kg"),
         ("Is the Caddis red?", REFUSAL),
         ("Which colour has the Orrin?", "red"),
-        ("Which colour is the Caddis?", "blue"),
+        ("Which colour is it, the Caddis that is blue?", "blue"),
     }
     assert made.sources == {"human": 2, "synthetic": 1, "feedback": 1}
     assert made.documents == {"eval": 1, "train": 3}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dataset_samples import sample_preferences, sample_rows, sample_texts
+from dataset_samples import sample_preferences, sample_ratings, sample_rows, sample_texts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +15,7 @@ from csift.exceptions import LabelError, StorageError
 from csift.exports import COLUMNS, Format, export
 from csift.models import bundled_tokenizer
 from csift.prompts import answer_prompt
-from csift.schemas import Example, PreferencePair
+from csift.schemas import Example, PreferencePair, RatedAnswer
 
 ODD = 'He said "5,5"\nand <b>\u2028=1+1\r\n{"a": 1}'  # quotes, commas, line ends of three kinds, a formula, JSON
 
@@ -40,13 +40,15 @@ def read(path: Path) -> list[dict[str, Any]]:
     return list(load_dataset("json", data_files=str(path), split="train", cache_dir=str(path.parent / "cache")))
 
 
-def written(form: Format, tmp_path: Path, rows: Sequence[Example], pairs: Sequence[PreferencePair] = ()) -> Path:
+def written(form: Format, tmp_path: Path, rows: Sequence[Example | PreferencePair | RatedAnswer]) -> Path:
+    """The file with these rows and none of another kind."""
     path = tmp_path / f"{form.value}.out"
-    assert export(path, form, rows, pairs, sample_texts()) == len(pairs if form is Format.TRL_PREFERENCE else rows)
+    kinds = [[row for row in rows if isinstance(row, kind)] for kind in (Example, PreferencePair, RatedAnswer)]
+    assert export(path, form, *kinds, sample_texts()) == len(rows)
     return path
 
 
-def prompt(row: Example | PreferencePair) -> list[dict[str, str]]:
+def prompt(row: Example | PreferencePair | RatedAnswer) -> list[dict[str, str]]:
     texts = sample_texts()
     return list(answer_prompt(row.question, [texts[id_] for id_ in row.context_chunk_ids]))
 
@@ -80,7 +82,7 @@ def test_trl_reads_preferences_with_their_prompt(tmp_path: Path, tokenizer: Any)
     from trl.data_utils import apply_chat_template, is_conversational, maybe_extract_prompt
 
     pairs = sample_preferences()
-    found = read(written(Format.TRL_PREFERENCE, tmp_path, (), pairs))
+    found = read(written(Format.TRL_PREFERENCE, tmp_path, pairs))
 
     for row, pair in zip(found, pairs, strict=True):
         assert is_conversational(row)
@@ -89,6 +91,21 @@ def test_trl_reads_preferences_with_their_prompt(tmp_path: Path, tokenizer: Any)
         assert told["chosen"].startswith(pair.chosen)
         assert pair.question in told["prompt"]
         assert row["rejected"] == [{"role": "assistant", "content": pair.rejected}]
+
+
+def test_trl_reads_rated_answers_as_kto_takes_them(tmp_path: Path, tokenizer: Any) -> None:
+    from trl.data_utils import apply_chat_template, is_conversational
+
+    ratings = sample_ratings()
+    found = read(written(Format.TRL_KTO, tmp_path, ratings))
+
+    assert [row["label"] for row in found] == [True, False, False]
+    for row, rating in zip(found, ratings, strict=True):
+        assert set(row) == {"prompt", "completion", "label"}
+        assert is_conversational(row)
+        told = apply_chat_template(row, tokenizer)
+        assert told["completion"].startswith(rating.answer)
+        assert rating.question in told["prompt"]
 
 
 def test_bedrock_rows_are_single_turns_of_its_conversation_schema(tmp_path: Path, rows: tuple[Example, ...]) -> None:
@@ -131,18 +148,25 @@ def test_whatever_the_text_one_row_is_one_line(tmp_path: Path, text: str) -> Non
         assert [entry["answer"] for entry in csv.DictReader(file)] == [text]
 
 
-def test_without_preference_pairs_it_says_how_to_get_some(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match="has no preference pairs; set synthesis"):
-        export(tmp_path / "x", Format.TRL_PREFERENCE, sample_rows(), (), sample_texts())
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        (Format.TRL_PREFERENCE, "no preference pairs; import feedback, or set synthesis.preferences"),
+        (Format.TRL_KTO, "no rated answers; import feedback"),
+    ],
+)
+def test_without_rows_of_a_form_it_says_how_to_get_some(tmp_path: Path, form: Format, says: str) -> None:
+    with pytest.raises(LabelError, match=says):
+        export(tmp_path / "x", form, sample_rows(), (), (), sample_texts())
     assert not (tmp_path / "x").exists()
 
 
 def test_a_file_that_cannot_be_written_leaves_the_one_before_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"cannot write .*none/x.jsonl: No such file or directory; create the folder"):
-        export(tmp_path / "none" / "x.jsonl", Format.CHAT, sample_rows(), (), sample_texts())
+        export(tmp_path / "none" / "x.jsonl", Format.CHAT, sample_rows(), (), (), sample_texts())
     path = written(Format.CHAT, tmp_path, sample_rows())
     before = path.read_bytes()
     with pytest.raises(KeyError):
-        export(path, Format.CHAT, sample_rows(), (), {})
+        export(path, Format.CHAT, sample_rows(), (), (), {})
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from csift.db import Database
 from csift.exceptions import GateError
-from csift.forgetting import is_right, of_cycle, retention, score_id, without_adapter
+from csift.forgetting import is_right, of_cycle, retention, score, score_id, without_adapter
 from csift.general import GENERAL_ID, GENERAL_QUESTIONS, SKILLS, GeneralQuestion
 from csift.interfaces import Messages
 from csift.intervals import bootstrap_mean
@@ -17,6 +17,7 @@ from csift.ledger import Call, Ledger, Reply
 from csift.llm import LanguageModel, local_model
 from csift.llm.engine import Account
 from csift.prompts import answer_prompt
+from csift.reports.forgetting import retention_sentence
 from csift.schemas import Cycle, Failure, Generation, GenerationParams, StageRun, System
 from csift.textmatch import REFUSAL
 
@@ -223,6 +224,23 @@ def test_only_a_model_without_a_score_is_asked(db: Database, project: str) -> No
     assert (second.before_score_id, second.before) == (first.after_score_id, first.after)
     assert retention(db, system(project, "one"), system(project, "two", k=5), world.ask) == second
     assert world.asked == ["two"]
+
+
+def test_a_custom_model_is_compared_with_the_champion_alone_by_the_score_it_was_given(db: Database, project: str) -> None:
+    """It costs by the hour while it answers, so its score is made while it does; its base is not asked at all."""
+    parts = system(project).model_dump(exclude={"id", "base_model", "base_revision", "generation"})
+    custom = System.of(**parts, base_model=f"bedrock/{project}", base_revision="r", generation=GenerationParams())
+    world = World(db, project, base=knows("format"), served=knows("format", "reading"))
+    made = score(db, [custom], lambda _: local_model(world.engines["served"], Ledger(db), "general"))
+
+    found = retention(db, system(project), custom, world.ask, scored=made)
+
+    assert world.asked == ["base"]
+    assert (found.untrained, found.before, found.after) == (None, 15, 30)
+    assert (found.untrained_score_id, found.since_untrained) == (None, None)
+    told = retention_sentence(found)
+    assert "Of 120 general questions the challenger got 30 right" in told
+    assert "untrained" not in told
 
 
 def test_a_score_is_of_weights_and_generation_not_of_retrieval(project: str) -> None:

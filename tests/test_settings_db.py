@@ -11,15 +11,20 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pydantic import SecretStr
+from samples import sample_dataset
 
 from csift.db import Database
 from csift.db.base import Base
 from csift.db.connection import HEAD, MIGRATIONS, open_database
 from csift.exceptions import ConfigError, DatabaseError
+from csift.registry import load
+from csift.schemas import DatasetVersion
 from csift.settings import Settings, settings
 
 SECRET = "s3cr3t-word"
@@ -155,6 +160,20 @@ def test_upgrading_from_nothing_gives_exactly_the_tables_of_the_models(empty: st
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, Base.metadata) == []
         assert context.get_current_revision() == HEAD
+
+
+def test_a_dataset_of_before_people_rated_answers_loads_after_the_upgrade(empty: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    before = sample_dataset()
+    with closing(Database(sa.make_url(empty))) as old, old.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")
+        connection.execute(sa.text("INSERT INTO snapshots VALUES ('p', :id, '{}', now())"), {"id": before.snapshot_id})
+        row = {"snapshot": before.snapshot_id, "id": before.id, "record": before.model_dump_json(exclude={"rating_ids"})}
+        connection.execute(sa.text("INSERT INTO datasets VALUES (:snapshot, :id, :record, now())"), row)
+    with closing(open_database(at(empty))) as upgraded:
+        assert load(upgraded, DatasetVersion, before.id) == before
 
 
 def test_the_revisions_are_one_line_that_ends_at_head() -> None:

@@ -7,7 +7,7 @@ import pytest
 from samples import sample_drift, sample_eval_set, sample_items
 
 from csift.config import LoopConfig
-from csift.schemas import DriftReport, EvalSet, Label, LabelSet
+from csift.schemas import DriftReport, EvalSet, HumanFeedback, Label, LabelSet, RatedAnswer
 from csift.triggers import fingerprint, should_train
 
 CONFIG = LoopConfig.model_validate(
@@ -23,11 +23,20 @@ TRAIN = Label(
 LABELS = LabelSet(snapshot_id="corpus-1", labels=(TRAIN,), retired=())
 
 
+RATED = RatedAnswer(
+    id="rating-1", question="How heavy?", document_id="", context_chunk_ids=(), answer="3 kg", desirable=False, raters=1
+)  # fmt: skip
+
+
 def inputs(
-    config: LoopConfig = CONFIG, labels: LabelSet = LABELS, evalset: EvalSet | None = None, drift: DriftReport | None = None
+    config: LoopConfig = CONFIG,
+    labels: LabelSet = LABELS,
+    evalset: EvalSet | None = None,
+    drift: DriftReport | None = None,
+    feedback: HumanFeedback = HumanFeedback(),  # noqa: B008 - frozen
 ) -> str:
     """The fingerprint of these inputs."""
-    return fingerprint(config, labels, evalset or sample_eval_set(), drift or sample_drift())
+    return fingerprint(config, labels, evalset or sample_eval_set(), drift or sample_drift(), feedback)
 
 
 def told(**sections: dict[str, Any]) -> LoopConfig:
@@ -51,6 +60,7 @@ CHANGED = {
     "a document": inputs(labels=with_label(document_sha256="2")),
     "another label": inputs(labels=LABELS.model_copy(update={"labels": (TRAIN, TRAIN.model_copy(update={"id": "t2"}))})),
     "eval questions": inputs(evalset=sample_eval_set(sample_items()[:-1])),
+    "feedback": inputs(feedback=HumanFeedback(ratings=(RATED,))),
     "traffic": inputs(drift=sample_drift().model_copy(update={"current_hash": "other"})),
     "reference traffic": inputs(drift=sample_drift().model_copy(update={"reference_hash": "other"})),
 }

@@ -6,16 +6,14 @@ like any other. Whoever was killed on the way calls the same again: nothing is p
 """
 
 from csift.bedrock.jobs import customize, stop, system_of
-from csift.bedrock.records import COMMITMENTS, Commitment, Customization, CustomModel, Kind, Orphan, Provisioned, Quote
+from csift.bedrock.records import COMMITMENTS, Customization, Orphan, Provisioned, Quote
+from csift.bedrock.rows import training_rows
 from csift.bedrock.s3 import loss_points, upload
-from csift.bedrock.throughput import orphans, provision, provisioned, quote, release
+from csift.bedrock.throughput import orphans, provision, provisioned, release
 
 __all__ = [
     "COMMITMENTS",
-    "Commitment",
-    "CustomModel",
     "Customization",
-    "Kind",
     "Orphan",
     "Provisioned",
     "Quote",
@@ -24,9 +22,9 @@ __all__ = [
     "orphans",
     "provision",
     "provisioned",
-    "quote",
     "release",
     "stop",
     "system_of",
+    "training_rows",
     "upload",
 ]

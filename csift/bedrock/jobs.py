@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from csift.bedrock.errors import code_of, told
-from csift.bedrock.records import PROJECT_TAG, Customization, CustomModel
+from csift.bedrock.records import PROJECT_TAG, Customization
 from csift.exceptions import TrainingError
 from csift.interfaces import Progress, no_progress
-from csift.schemas import System
+from csift.schemas import CustomModel, System
 
 POLL_SECONDS = 60.0  # jobs take hours
 PHASES = {"dataProcessingDetails": "data processing", "trainingDetails": "training", "validationDetails": "validation"}
@@ -149,6 +149,8 @@ def _model(client: Any, job: Customization, state: dict[str, Any]) -> CustomMode
     return CustomModel(
         arn=found["modelArn"],
         name=found["modelName"],
+        kind=job.kind,
+        base_model=job.base_model,
         project=job.name,
         job_arn=str(state["jobArn"]),
         output_uri=job.output_uri,

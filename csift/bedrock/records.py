@@ -2,20 +2,14 @@
 
 import re
 from datetime import datetime
-from typing import Literal, Self, get_args
+from typing import Self, get_args
 
 from pydantic import Field, model_validator
 
 from csift.hashing import content_id
-from csift.schemas.base import Record
+from csift.schemas.base import ROLE_ARN, S3_URI, Commitment, CustomizationKind, Record
 
-Kind = Literal["FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATION"]
-Commitment = Literal["OneMonth", "SixMonths"]
 COMMITMENTS: tuple[Commitment, ...] = get_args(Commitment)
-
-# as in Bedrock's own service model, so that a slip is told before anything is uploaded
-ROLE_ARN = r"^arn:aws(-[^:]+)?:iam::[0-9]{12}:role/.+$"
-S3_URI = r"^s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9](/[-!_*'().a-zA-Z0-9]+)*/?$"
 
 PROJECT_TAG = "csift-project"
 HOURS = {"OneMonth": 31 * 24, "SixMonths": 184 * 24}  # the longest that a term can be
@@ -37,7 +31,7 @@ class Customization(Record):
     """
 
     name: str = Field(min_length=1, pattern=r"[A-Za-z0-9]")
-    kind: Kind
+    kind: CustomizationKind
     base_model: str = Field(min_length=1)
     role_arn: str = Field(pattern=ROLE_ARN)
     training_uri: str = Field(pattern=S3_URI)
@@ -63,24 +57,12 @@ class Customization(Record):
         return name_of(self.name, self.model_dump())
 
 
-class CustomModel(Record):
-    """What a job made. `training_loss` is the last one, in nats a token, where Bedrock tells it."""
-
-    arn: str
-    name: str
-    project: str
-    job_arn: str
-    output_uri: str
-    training_loss: float | None
-
-    @property
-    def revision(self) -> str:
-        """Bedrock's own id of these weights: the end of the ARN."""
-        return self.arn.rpartition("/")[2]
-
-
 class Quote(Record):
-    """What a throughput will cost. Without it nothing is provisioned."""
+    """What a throughput will cost. Without it nothing is provisioned.
+
+    Bedrock has no call that tells prices: `usd_per_unit_hour`, US$ a model unit and hour with this commitment, is taken from
+    https://aws.amazon.com/bedrock/pricing/ for the base model and region.
+    """
 
     model_arn: str
     project: str
@@ -90,8 +72,10 @@ class Quote(Record):
 
     @property
     def throughput_name(self) -> str:
-        """The name that a throughput by this quote has; its price is no part of it."""
-        return name_of(self.project, [self.model_arn, self.units, self.commitment])
+        """The name that a throughput by this quote has; its price is no part of it. One with a commitment outlasts the model that
+        it is made for, so that all models of its base share it."""
+        serves = self.model_arn.rpartition("/")[0] if self.commitment else self.model_arn
+        return name_of(self.project, [serves, self.units, self.commitment])
 
     @property
     def usd_per_hour(self) -> float:

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from csift.bedrock.errors import told
-from csift.bedrock.records import S3_URI, CustomModel
 from csift.exceptions import ConfigError, TrainingError
-from csift.schemas import LossPoint
+from csift.schemas import CustomModel, LossPoint
+from csift.schemas.base import S3_URI
 
 METRICS = "training_artifacts/step_wise_training_metrics.csv"
 COLUMNS = ("step_number", "training_loss")
@@ -71,7 +71,7 @@ def loss_points(client: Any, model: CustomModel) -> list[LossPoint]:
     """The training loss by step, as Bedrock wrote it beside the job's output when the job was completed.
 
     The layout is that of docs.aws.amazon.com/bedrock/latest/userguide/model-customization-analyze.html. Rows of the same step are
-    averaged. Bedrock tells neither learning rate nor tokens: both are 0.
+    averaged. Bedrock tells no learning rate and counts no tokens.
 
     Args:
         client: boto3's S3 client.
@@ -91,7 +91,7 @@ def loss_points(client: Any, model: CustomModel) -> list[LossPoint]:
         raise TrainingError(
             f"{uri} is no table of training metrics: {error}; look at the file, the model itself is whole"
         ) from None
-    return [LossPoint(step=step, loss=sum(rows) / len(rows), learning_rate=0.0, tokens=0) for step, rows in losses.items()]
+    return [LossPoint(step=step, loss=sum(rows) / len(rows), learning_rate=None, tokens=0) for step, rows in losses.items()]
 
 
 def _losses(text: str) -> dict[int, list[float]]:

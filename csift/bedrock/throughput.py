@@ -1,71 +1,62 @@
 """Serving a custom model: provisioned throughput is charged by the hour, used or not, so it has a price before it has a name, and
 an end."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from csift.bedrock.errors import code_of, told
-from csift.bedrock.records import PROJECT_TAG, Commitment, CustomModel, Orphan, Provisioned, Quote
+from csift.bedrock.records import PROJECT_TAG, Orphan, Provisioned, Quote
 from csift.exceptions import ConfigError, CsiftError, TrainingError
 from csift.interfaces import Progress, no_progress
 from csift.retrieval.aws import one_line
 
 POLL_SECONDS = 30.0
 CHANGING = {"Creating", "Updating"}
-NO_COMMITMENT = "none"
 
 Wait = Callable[[float], object]
 
 
-def quote(model: CustomModel, units: int, commitment: Commitment | None, usd_per_unit_hour: Mapping[str, float]) -> Quote:
-    """What serving the model will cost.
-
-    Bedrock has no call that tells prices, so they are given: US$ a model unit and hour, by commitment (`none`, `OneMonth`,
-    `SixMonths`), as https://aws.amazon.com/bedrock/pricing/ has them for the base model and region.
-
-    Raises:
-        ConfigError: the price of this commitment is not given.
-    """
-    term = commitment or NO_COMMITMENT
-    if term not in usd_per_unit_hour:
-        raise ConfigError(
-            "the price of provisioned throughput is unknown, Bedrock's API tells none; set training.bedrock.usd_per_unit_hour = "
-            f"{{ {term} = ... }} to the US$ of a model unit and hour of the base model on aws.amazon.com/bedrock/pricing"
-        )
-    return Quote(
-        model_arn=model.arn,
-        project=model.project,
-        units=units,
-        commitment=commitment,
-        usd_per_unit_hour=usd_per_unit_hour[term],
-    )
-
-
 def provision(client: Any, quoted: Quote, wait: Wait, progress: Progress = no_progress) -> Provisioned:
-    """Makes the throughput that was quoted, or takes the one that an earlier call made, and waits until it is in service.
+    """Makes the throughput that was quoted, or takes the one that an earlier call made, and waits until it serves the model.
 
-    It is charged from here on until `release`; rather use `provisioned`.
+    It is charged from here on until `release`; rather use `provisioned`. One with a commitment is moved to the model from any
+    other of the same base that it served (docs.aws.amazon.com/bedrock/latest/userguide/prov-thru-edit.html).
 
     Args:
         client: boto3's `bedrock` client.
         wait: called with seconds between two looks.
+        progress: is told the price before anything is made.
 
     Raises:
         TrainingError: Bedrock refuses, or the throughput failed; one that failed is deleted.
     """
     name = quoted.throughput_name
+    progress(f"bedrock {name}", 0, 1, str(quoted))
     arn = _arn(client, name) or _create(client, quoted)
-    with told(f"waiting for provisioned throughput {name}"):
-        while (state := client.get_provisioned_model_throughput(provisionedModelId=arn))["status"] in CHANGING:
-            progress(f"bedrock {name}", 0, 1, state["status"])
-            wait(POLL_SECONDS)
+    state = _settled(client, arn, quoted, wait, progress)
+    if state["status"] == "InService" and state["modelArn"] != quoted.model_arn:
+        with told(f"moving provisioned throughput {name} to {quoted.model_arn}"):
+            client.update_provisioned_model_throughput(provisionedModelId=arn, desiredModelId=quoted.model_arn)
+        state = _settled(client, arn, quoted, wait, progress)
     if state["status"] != "InService":
         reason = " ".join(state.get("failureMessage", "Bedrock gives no reason").split()).rstrip(".")
         release(client, name, wait)
         raise TrainingError(f"provisioned throughput {name} failed and was deleted: {reason}; correct that or try again later")
-    progress(f"bedrock {name}", 1, 1, f"US$ {quoted.usd_per_hour:,.2f} an hour")
+    progress(f"bedrock {name}", 1, 1, f"in service, {quoted}")
     return Provisioned(arn=arn, name=name, model_arn=quoted.model_arn, usd_per_hour=quoted.usd_per_hour)
+
+
+def _settled(client: Any, arn: str, quoted: Quote, wait: Wait, progress: Progress) -> dict[str, Any]:
+    """What the throughput is when it changes no more; until then it may answer by the model that it served before."""
+    with told(f"waiting for provisioned throughput {quoted.throughput_name}"):
+        while True:
+            state: dict[str, Any] = client.get_provisioned_model_throughput(provisionedModelId=arn)
+            moves = state["status"] == "InService" and state["modelArn"] != state["desiredModelArn"]
+            if state["status"] not in CHANGING and not moves:
+                return state
+            progress(f"bedrock {quoted.throughput_name}", 0, 1, f"{state['status']}, {quoted}")
+            wait(POLL_SECONDS)
 
 
 def release(client: Any, name: str, wait: Wait) -> None:

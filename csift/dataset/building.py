@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csift.config import DatasetConfig
-from csift.dataset.cleaning import clean, clean_pairs, from_labels, without_leaks
+from csift.dataset.cleaning import allowed_only, clean, clean_pairs, from_labels, without_leaks
 from csift.dataset.contexts import with_contexts
 from csift.dataset.mixing import mix
+from csift.dataset.people import opinions, with_documents
 from csift.dataset.replay import replay
 from csift.dataset.versions import save
 from csift.db.connection import Database
@@ -21,6 +22,7 @@ from csift.schemas import (
     CorpusSnapshot,
     DatasetVersion,
     Example,
+    HumanFeedback,
     LabelSet,
     PreferencePair,
     Rejection,
@@ -40,7 +42,7 @@ class Ingredients:
     splits: Mapping[str, Split]
     labels: LabelSet
     synthetic: Sequence[Example]
-    feedback: Sequence[Example]
+    feedback: HumanFeedback
     preferences: Sequence[PreferencePair]
     synthesis: SynthesisReport
     rejections: Sequence[Rejection]
@@ -59,8 +61,8 @@ def build(
     recipe: Mapping[str, str | int | float | None],
     scorer: Scorer | None = None,
 ) -> DatasetVersion:
-    """Cleans, adds the chunks beside the questions, replays, mixes and stores. The same ingredients in any order and the same
-    earlier versions give the same version.
+    """Finds the documents of feedback, cleans, adds the chunks beside the questions, replays, mixes and stores. The same
+    ingredients in any order and the same earlier versions give the same version.
 
     Only documents of the train split whose source may be trained on give rows and chunks to rows: nothing of a document that is
     judged on or only retrieved from is in a training set.
@@ -80,10 +82,12 @@ def build(
     embedder = _Remembering(embedder)
     firewall = Firewall([Protected(row.question, row.answer) for row in held_out], embedder, scorer)
     human = from_labels(given.labels.of_split("train"))
-    candidates = [row for part in (human, given.feedback, given.synthetic) for row in sorted(part, key=lambda row: row.id)]
-    barred = [_barred(row) for row in candidates if row.document_id not in allowed]
-    kept, refused = clean([row for row in candidates if row.document_id in allowed], firewall, embedder, config)
+    said = with_documents(given.feedback, retriever)
+    candidates = [row for part in (human, said.examples, given.synthetic) for row in sorted(part, key=lambda row: row.id)]
+    usable, barred = allowed_only(candidates, allowed)
+    kept, refused = clean(usable, firewall, embedder, config)
     pairs, refused_pairs = clean_pairs([pair for pair in given.preferences if pair.document_id in allowed], firewall)
+    preferred, ratings, refused_opinions = opinions(said, firewall, retriever, chunks, allowed, k, config)
     # A row that teaches the refusal now may be one of the eval questions that have no answer.
     fresh, refusals = without_leaks(with_contexts(kept, retriever, chunks, k, config), firewall)
     old = replay(db, project, fresh, given.snapshot, chunks, firewall, embedder, config)
@@ -98,8 +102,9 @@ def build(
         evalset_id=evalset_id,
         recipe={**recipe, "k": k, "retriever": retriever.id, **config.model_dump()},
         synthesis=_account(given.synthesis, fresh, [e for e in (*refused, *refusals) if (e.question, e.document_id) in written]),
-        rejected=[*given.rejections, *barred, *refused, *refusals, *refused_pairs],
-        preferences=pairs,
+        rejected=[*given.rejections, *barred, *refused, *refusals, *refused_pairs, *refused_opinions],
+        preferences=[*pairs, *preferred],
+        ratings=ratings,
         replayed=sum(row.id in old_ids for row in rows),
         documents=dict(sorted(Counter(given.splits[d.document_id] for d in given.snapshot.documents).items())),
     )
@@ -119,16 +124,6 @@ class _Remembering:
         if fresh:
             self._known.update(zip(fresh, self._embedder.embed(fresh), strict=True))
         return np.array([self._known[text] for text in texts], dtype=np.float32).reshape(len(texts), self.dim)
-
-
-def _barred(row: Example) -> Rejection:
-    return Rejection(
-        reason="may not be trained on",
-        question=row.question,
-        answer=row.answer,
-        document_id=row.document_id,
-        detail="its source is only retrieved from, or its document is not of the train split",
-    )
 
 
 def _account(report: SynthesisReport, kept: Sequence[Example], refused: Sequence[Rejection]) -> SynthesisReport:

@@ -1,14 +1,17 @@
 """Labels as examples; duplicates dropped, and what would leak a protected question."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 from csift.config import DatasetConfig
 from csift.dedup import deduplicate
 from csift.firewall import Firewall
 from csift.hashing import content_id
 from csift.interfaces import Embedder
-from csift.schemas import Example, Label, PreferencePair, Rejection
+from csift.schemas import Example, Label, PreferencePair, RatedAnswer, Rejection
 from csift.textmatch import REFUSAL, normalise, token_f1
+
+Row = TypeVar("Row", Example, PreferencePair, RatedAnswer)
 
 
 def from_labels(labels: Sequence[Label]) -> list[Example]:
@@ -56,10 +59,14 @@ def clean(
 
 def without_leaks(examples: Sequence[Example], firewall: Firewall) -> tuple[list[Example], list[Rejection]]:
     """The examples that give no protected question away; the others with how they do."""
-    leaks = firewall.check([example.question for example in examples], [example.answer for example in examples])
-    told = list(zip(examples, leaks, strict=True))
-    kept = [example for example, leak in told if not leak]
-    return kept, [_leaked(leak.kind, example.question, example.document_id) for example, leak in told if leak]
+    return _without_leaks(examples, [example.answer for example in examples], firewall)
+
+
+def _without_leaks(rows: Sequence[Row], answers: Sequence[str], firewall: Firewall) -> tuple[list[Row], list[Rejection]]:
+    leaks = firewall.check([row.question for row in rows], answers)
+    told = list(zip(rows, leaks, strict=True))
+    kept = [row for row, leak in told if not leak]
+    return kept, [_leaked(leak.kind, row.question, row.document_id) for row, leak in told if leak]
 
 
 def _without_near_duplicates(
@@ -96,10 +103,28 @@ def _no_duplicates(examples: Sequence[Example], embedder: Embedder, threshold: f
 
 def clean_pairs(pairs: Sequence[PreferencePair], firewall: Firewall) -> tuple[list[PreferencePair], list[Rejection]]:
     """The preference pairs whose question and chosen answer leak nothing; the others with why."""
-    leaks = firewall.check([pair.question for pair in pairs], [pair.chosen for pair in pairs])
-    kept = [pair for pair, leak in zip(pairs, leaks, strict=True) if not leak]
-    rejected = [_leaked(leak.kind, pair.question, pair.document_id) for pair, leak in zip(pairs, leaks, strict=True) if leak]
-    return kept, rejected
+    return _without_leaks(pairs, [pair.chosen for pair in pairs], firewall)
+
+
+def clean_ratings(ratings: Sequence[RatedAnswer], firewall: Firewall) -> tuple[list[RatedAnswer], list[Rejection]]:
+    """The rated answers that leak nothing, be it by calling a protected answer bad; the others with why."""
+    return _without_leaks(ratings, [rating.answer for rating in ratings], firewall)
+
+
+def allowed_only(rows: Sequence[Row], documents: Collection[str]) -> tuple[list[Row], list[Rejection]]:
+    """The rows about one of the documents; the others with why, and without the answer, as for a leak."""
+    kept = [row for row in rows if row.document_id in documents]
+    return kept, [
+        Rejection(
+            reason="may not be trained on",
+            question=row.question,
+            answer="",
+            document_id=row.document_id,
+            detail="its source is only retrieved from, or its document is not of the train split",
+        )
+        for row in rows
+        if row.document_id not in documents
+    ]
 
 
 def _leaked(kind: str, question: str, document_id: str) -> Rejection:

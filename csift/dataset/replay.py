@@ -30,7 +30,7 @@ def replay(
     """Rows of the project's earlier versions, as they were, up to the share `config.replay` of the new ones.
 
     A row is still valid when all its chunks are among `chunks`, and, where no chunk of it is gold, when its document is the same;
-    when it neither leaks nor repeats a new row. Human rows are not replayed: the labels tell which of them stand.
+    when it neither leaks nor repeats a new row. What people wrote is not replayed: labels and feedback tell what of it stands.
     """
     wanted = int(config.replay * len(rows))
     if not wanted:
@@ -44,7 +44,7 @@ def replay(
         same = {id_ for id_, sha in snapshot.hashes().items() if then.get(id_) == sha} & documents
         for row in load_examples_of(db, set(earlier.version.example_ids) - old.keys()):
             stands = row.document_id in (documents if row.gold_chunk_ids else same)
-            if row.source != "human" and stands and usable.issuperset((*row.gold_chunk_ids, *row.context_chunk_ids)):
+            if row.source == "synthetic" and stands and usable.issuperset((*row.gold_chunk_ids, *row.context_chunk_ids)):
                 old[row.id] = row
     drawn = sorted(
         (row for row in old.values() if identity(row) not in taken), key=lambda row: draw(config.seed, "replay", row.id)

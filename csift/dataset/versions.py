@@ -11,11 +11,20 @@ from sqlalchemy.dialects.postgresql import insert
 
 from csift.db.connection import Database
 from csift.db.corpus import ChunkRow, IngestRow, SnapshotRow
-from csift.db.learning import DatasetRow, ExampleRow, PreferencePairRow, RejectionRow
+from csift.db.learning import DatasetRow, ExampleRow, PreferencePairRow, RatedAnswerRow, RejectionRow
 from csift.exceptions import GateError, LabelError, StorageError
 from csift.hashing import content_id
 from csift.registry import load
-from csift.schemas import CorpusSnapshot, DatasetVersion, Example, IngestReport, PreferencePair, Rejection, SynthesisReport
+from csift.schemas import (
+    CorpusSnapshot,
+    DatasetVersion,
+    Example,
+    IngestReport,
+    PreferencePair,
+    RatedAnswer,
+    Rejection,
+    SynthesisReport,
+)
 
 NEAREST = 3  # ids that are suggested for one that does not exist
 
@@ -38,10 +47,11 @@ def save(
     synthesis: SynthesisReport,
     rejected: Sequence[Rejection],
     preferences: Sequence[PreferencePair] = (),
+    ratings: Sequence[RatedAnswer] = (),
     replayed: int = 0,
     documents: dict[str, int] | None = None,
 ) -> DatasetVersion:
-    """Stores rows, preference pairs and the version; the same rows and recipe, in whatever order, are the same version.
+    """Stores rows, preference pairs, rated answers and the version; the same ones and recipe, in any order, are the same version.
 
     A row that is to be shown twice an epoch stands there twice. What a version says is what it said when it was first stored.
 
@@ -52,13 +62,15 @@ def save(
         raise LabelError("no examples are left to train on; label questions of training documents or raise synthesis.candidates")
     ids = tuple(sorted(row.id for row in examples))
     pairs = tuple(sorted({pair.id for pair in preferences}))
+    rated = tuple(sorted({rating.id for rating in ratings}))
     leaks = Counter(entry.reason for entry in rejected if entry.reason.startswith("leak"))
     version = DatasetVersion(
-        id=content_id("dataset", [ids, pairs, recipe, evalset_id, snapshot_id]),
+        id=content_id("dataset", [ids, pairs, rated, recipe, evalset_id, snapshot_id]),
         snapshot_id=snapshot_id,
         evalset_id=evalset_id,
         example_ids=ids,
         preference_ids=pairs,
+        rating_ids=rated,
         recipe=recipe,
         sources={source: sum(row.source == source for row in examples) for source in ("human", "synthetic", "feedback")},
         replayed=replayed,
@@ -70,6 +82,8 @@ def save(
         session.execute(insert(ExampleRow).on_conflict_do_nothing(), _rows(examples))
         if preferences:
             session.execute(insert(PreferencePairRow).on_conflict_do_nothing(), _rows(preferences))
+        if ratings:
+            session.execute(insert(RatedAnswerRow).on_conflict_do_nothing(), _rows(ratings))
         row = {"id": version.id, "snapshot_id": snapshot_id, "record": version.model_dump(mode="json")}
         made = session.scalar(insert(DatasetRow).values(row).on_conflict_do_nothing().returning(DatasetRow.id))
         if made and rejected:
@@ -77,7 +91,7 @@ def save(
     return load(db, DatasetVersion, version.id)
 
 
-def _rows(records: Sequence[Example] | Sequence[PreferencePair]) -> list[dict[str, object]]:
+def _rows(records: Sequence[Example] | Sequence[PreferencePair] | Sequence[RatedAnswer]) -> list[dict[str, object]]:
     """Each record once, in order of ids: two savers that lock the same rows in the same order do not wait for each other."""
     unique = {record.id: record for record in records}
     return [{"id": id_, "record": unique[id_].model_dump(mode="json")} for id_ in sorted(unique)]
@@ -148,6 +162,13 @@ def load_preferences(db: Database, version: DatasetVersion) -> list[PreferencePa
     with db.session() as session:
         query = sa.select(PreferencePairRow.record).where(PreferencePairRow.id.in_(version.preference_ids))
         return [PreferencePair.model_validate(record) for record in session.scalars(query.order_by(PreferencePairRow.id))]
+
+
+def load_ratings(db: Database, version: DatasetVersion) -> list[RatedAnswer]:
+    """The rated answers of a version, in order of their ids."""
+    with db.session() as session:
+        query = sa.select(RatedAnswerRow.record).where(RatedAnswerRow.id.in_(version.rating_ids)).order_by(RatedAnswerRow.id)
+        return [RatedAnswer.model_validate(record) for record in session.scalars(query)]
 
 
 def load_rejections(db: Database, dataset_id: str, reason: str | None = None, limit: int | None = None) -> list[Rejection]:

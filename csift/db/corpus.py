@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from csift.db.base import Base, RecordTable, now
@@ -73,11 +72,3 @@ class LabelRow(Base):
     document_id: Mapped[str]
     document_sha256: Mapped[str]
     first_seen: Mapped[datetime] = mapped_column(default=now)
-
-
-class FeedbackRow(RecordTable, Base):
-    """FeedbackRecord."""
-
-    __tablename__ = "feedback"
-    project: Mapped[str]
-    __table_args__ = (Index("ix_feedback_project", "project"),)

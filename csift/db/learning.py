@@ -21,6 +21,12 @@ class PreferencePairRow(RecordTable, Base):
     __tablename__ = "preference_pairs"
 
 
+class RatedAnswerRow(RecordTable, Base):
+    """RatedAnswer."""
+
+    __tablename__ = "rated_answers"
+
+
 class DatasetRow(RecordTable, Base):
     """DatasetVersion."""
 
@@ -45,14 +51,22 @@ class AdapterRow(RecordTable, Base):
     dataset_id: Mapped[str] = mapped_column(index=True)
 
 
+class CustomModelRow(RecordTable, Base):
+    """CustomModel, by its name."""
+
+    __tablename__ = "custom_models"
+    arn: Mapped[str] = mapped_column(unique=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
+
+
 class LossRow(Base):
-    """LossPoint of an adapter's training."""
+    """LossPoint of the training of an adapter or, by its name, of a custom model."""
 
     __tablename__ = "losses"
     adapter_id: Mapped[str] = mapped_column(primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True)
     loss: Mapped[float]
-    learning_rate: Mapped[float]
+    learning_rate: Mapped[float | None]
     tokens: Mapped[int]
 
 

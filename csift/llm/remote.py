@@ -94,11 +94,15 @@ def remote_model(
     usd_per_million_in: float | None = None,
     usd_per_million_out: float | None = None,
     backoff: Backoff = USUAL,
+    asked_as: str | None = None,
+    structured: bool = True,
 ) -> LanguageModel:
     """A served model, named as in litellm and DSPy: `bedrock/<model or inference profile>`, or `openai/<model>` of the server at
     `settings.openai_base_url`.
 
-    `max_tokens` and `temperature` are for modules that set none. The name is all that is remembered of where an answer came from.
+    `max_tokens` and `temperature` are for modules that set none. The name is all that is remembered of where an answer came from;
+    `asked_as` is what the service is asked for, where that changes and the model does not, as with provisioned throughput.
+    `structured` is off for a model that was trained to give the bare answer to the plain prompt.
 
     Raises:
         ConfigError: another provider, no key or region, or a budget in money for a model without a known price.
@@ -113,9 +117,9 @@ def remote_model(
         )
     if (budget.usd is not None or budget.tokens is not None) and ledger.cycle_id is None:
         raise ConfigError(f"{spec}: a budget belongs to a cycle, and these calls are booked on none; give the ledger a cycle")
-    service = SERVICES[provider](model, settings, concurrency)
+    service = SERVICES[provider](asked_as or model, settings, concurrency)
     default = GenerationParams(max_new_tokens=max_tokens, temperature=temperature)
-    return LanguageModel(ServedCaller(spec, role, service, ledger, default, price, budget, concurrency, backoff))
+    return LanguageModel(ServedCaller(spec, role, service, ledger, default, price, budget, concurrency, backoff, structured))
 
 
 class Stopped(Exception):
@@ -124,8 +128,6 @@ class Stopped(Exception):
 
 class ServedCaller:
     """Answers calls by a Service. Its slots and its waiting are shared by all runs in this process."""
-
-    structured = True
 
     def __init__(
         self,
@@ -138,7 +140,9 @@ class ServedCaller:
         budget: Budget,
         concurrency: int,
         backoff: Backoff,
+        structured: bool,
     ) -> None:
+        self.structured = structured  # asked for DSPy's marked fields; else for the bare answer
         self.model = spec
         self.role = role
         self.default = default

@@ -22,6 +22,7 @@ REJECTED, DENIED, UNKNOWN = "rejected", "denied", "unknown model"
 PASSING = {THROTTLED, UNAVAILABLE, UNREACHABLE, TIMEOUT, RESET, MALFORMED}  # worth another try
 MAYBE_PAID = {TIMEOUT, RESET, MALFORMED}  # the service may have answered, and then it charges
 CONNECT_SECONDS = 10.0
+HOTTEST = 1.0  # the highest temperature that Converse takes
 
 BY_STATUS = {401: DENIED, 403: DENIED, 404: UNKNOWN, 408: TIMEOUT, 409: UNAVAILABLE, 425: UNAVAILABLE, 429: THROTTLED}
 BY_EXCEPTION = {
@@ -196,7 +197,7 @@ class BedrockService:
         messages = without_system(call.messages) if "system" in dropped else call.messages
         limits: dict[str, Any] = {"maxTokens": call.params.max_new_tokens}
         if "temperature" not in dropped:
-            limits["temperature"] = call.params.temperature
+            limits["temperature"] = min(call.params.temperature, HOTTEST)
         body: dict[str, Any] = {
             "modelId": self._model,
             "messages": [{"role": m["role"], "content": [{"text": m["content"]}]} for m in messages if m["role"] != "system"],

@@ -158,7 +158,7 @@ def print_nothing_new(cycle: Cycle, champion: System | None, console: Console | 
     _line(out, f"{cycle.project}, {cycle.trigger} run of {when(cycle.scheduled_at)}", "head")
     _line(out, f"Nothing new: {cycle.reason.rstrip('.')}. Nothing was retrained.")
     if champion:
-        _line(out, f"The champion stays {champion.id} ({champion.adapter_id or 'no adapter'}).")
+        _line(out, f"The champion stays {champion.id} ({champion.adapter_id or champion.custom_model or 'no adapter'}).")
     _line(out, f"Took {clock(sum(stage.seconds for stage in cycle.stages))}.", "muted")
 
 
@@ -231,7 +231,7 @@ def _indented(out: Console, text: str) -> None:
 def _tree(lineage: Lineage) -> Tree:
     root = Tree(Text("Made from", style="head"), guide_style="muted")
     node = root
-    node = node.add(Text(plain(lineage.adapter_id or "no adapter")))
+    node = node.add(Text(plain(lineage.adapter_id or lineage.custom_model or "no adapter")))
     if lineage.dataset_id:
         sources = ", ".join(f"{number:,} {source}" for source, number in sorted(lineage.sources.items()))
         node = node.add(Text(f"{plain(lineage.dataset_id)}  {plain(sources)}"))

@@ -18,6 +18,7 @@ from csift.reports.dataset import (
     documents_table,
     lengths,
     lengths_table,
+    opinions,
     recipe_table,
     rows_table,
     teacher_sentence,
@@ -101,8 +102,8 @@ def _written(view: DatasetView) -> str:
     parts = [f"Written {' and '.join([', '.join(writers[:-1]), writers[-1]] if writers[1:] else writers)}"]
     if view.version.replayed:
         parts.append(f"{view.version.replayed:,} replayed from earlier versions")
-    if pairs := len(view.version.preference_ids):
-        parts.append(f"{count(pairs, 'preference pair')} beside them")
+    if view.version.preference_ids or view.version.rating_ids:
+        parts.append(f"{opinions(view.version)} beside them")
     return f"{'; '.join(parts)}."
 
 

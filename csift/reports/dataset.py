@@ -118,14 +118,19 @@ def recipe_table(recipe: Mapping[str, str | int | float | None]) -> Table:
 
 
 def size_sentence(view: DatasetView) -> str:
-    """How many rows, how many of them repeated or replayed, how many preference pairs."""
+    """How many rows, how many of them repeated or replayed, how many preference pairs and rated answers."""
     rows, different = len(view.rows), len(view.different)
     parts = [count(rows, "row")]
     if different < rows:
         parts.append(f"{different:,} of them different")
     if view.version.replayed:
         parts.append(f"{view.version.replayed:,} replayed from earlier versions")
-    return f"{', '.join(parts)}; {count(len(view.version.preference_ids), 'preference pair')}."
+    return f"{', '.join(parts)}; {opinions(view.version)}."
+
+
+def opinions(version: DatasetVersion) -> str:
+    """How many preference pairs and rated answers."""
+    return f"{count(len(version.preference_ids), 'preference pair')}, {count(len(version.rating_ids), 'rated answer')}"
 
 
 def teacher_sentence(view: DatasetView) -> str:
@@ -218,6 +223,7 @@ def _sides_table(diff: DatasetDiff) -> Table:
         both("Different rows", lambda side: len(side.different)),
         both("Replayed", lambda side: side.version.replayed),
         both("Preference pairs", lambda side: len(side.version.preference_ids)),
+        both("Rated answers", lambda side: len(side.version.rating_ids)),
         both("Refused", lambda side: sum(side.rejected.values())),
     )
     return Table("Before and after", ("What", "Before", "After", "Change"), rows, frozenset({"Before", "After", "Change"}))

@@ -10,7 +10,9 @@ from csift.schemas import Retention, SkillRetention
 def retention_sentence(made: Retention) -> str:
     """ "Of 120 general questions the challenger got 28 right, the champion 31 and the untrained base model 30: ..."."""
     others = f"the champion, which is the untrained base model, {made.before}"
-    if not from_untrained(made):
+    if made.untrained is None:
+        others = f"the champion {made.before}"
+    elif not from_untrained(made):
         others = f"the champion {made.before} and the untrained base model {made.untrained}"
     found = made.difference
     sentence = (
@@ -27,7 +29,7 @@ def from_untrained(made: Retention) -> bool:
 
 
 def retention_table(made: Retention) -> Table:
-    """Right answers by skill; the untrained model has a column of its own unless it is the champion."""
+    """Right answers by skill; the untrained model has a column of its own unless it is the champion or was not asked."""
 
     def row(skill: str, part: SkillRetention | Retention) -> tuple[str, ...]:
         change = f"{part.after - part.before:+d}" if part.after != part.before else "0"
@@ -36,7 +38,7 @@ def retention_table(made: Retention) -> Table:
 
     columns: tuple[str, ...] = ("Skill", "Asked", "Untrained", "Champion", "Challenger", "Change")
     rows = [*(row(part.skill, part) for part in made.skills), row("all", made)]
-    if from_untrained(made):
+    if made.untrained is None or from_untrained(made):
         columns, rows = columns[:2] + columns[3:], [cells[:2] + cells[3:] for cells in rows]
     return Table("Right answers by skill", columns, tuple(rows), frozenset(columns[1:]))
 

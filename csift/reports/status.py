@@ -15,13 +15,14 @@ _IDLE = {CycleState.NOTHING_NEW, CycleState.SKIPPED}
 
 @dataclass(frozen=True)
 class Lineage:
-    """What the champion was made from: adapter, its dataset by source, the corpus and its documents."""
+    """What the champion was made from: adapter or custom model, its dataset by source, the corpus and its documents."""
 
     adapter_id: str | None
     dataset_id: str | None
     sources: Mapping[str, int]
     snapshot_id: str
     documents: tuple[DocumentRef, ...]
+    custom_model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,7 @@ def drift_verdict(drift: DriftReport | None) -> str | None:
 def _lineage_json(lineage: Lineage) -> dict[str, Any]:
     return {
         "adapter": lineage.adapter_id,
+        "custom_model": lineage.custom_model,
         "dataset": lineage.dataset_id,
         "sources": dict(lineage.sources),
         "corpus": lineage.snapshot_id,

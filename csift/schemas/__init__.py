@@ -3,7 +3,7 @@
 Every id that can be a content hash is one (`csift.hashing.content_id`), so the same input gives the same id on every machine.
 """
 
-from csift.schemas.base import METHODS, STYLES, Failure, Interval, Method, Record, Split, Style
+from csift.schemas.base import METHODS, STYLES, Commitment, CustomizationKind, Failure, Interval, Method, Record, Split, Style
 from csift.schemas.corpus import (
     Chunk,
     Chunking,
@@ -21,9 +21,11 @@ from csift.schemas.examples import (
     EvalItem,
     EvalSet,
     Example,
+    HumanFeedback,
     Label,
     LabelSet,
     PreferencePair,
+    RatedAnswer,
     Rejection,
     RetiredLabel,
     SynthesisReport,
@@ -43,7 +45,7 @@ from csift.schemas.judging import (
     Verdict,
 )
 from csift.schemas.operations import Cost, Cycle, CycleState, DriftReport, FeedbackRecord, StageRun, Trigger
-from csift.schemas.systems import Adapter, Generation, GenerationParams, LossPoint, StageLosses, System, Teacher
+from csift.schemas.systems import Adapter, CustomModel, Generation, GenerationParams, LossPoint, StageLosses, System, Teacher
 
 __all__ = [
     "METHODS",
@@ -52,8 +54,11 @@ __all__ = [
     "ChampionMove",
     "Chunk",
     "Chunking",
+    "Commitment",
     "CorpusSnapshot",
     "Cost",
+    "CustomModel",
+    "CustomizationKind",
     "Cycle",
     "CycleState",
     "DatasetVersion",
@@ -72,6 +77,7 @@ __all__ = [
     "Generation",
     "GenerationParams",
     "Hit",
+    "HumanFeedback",
     "IngestReport",
     "Interval",
     "JudgeItem",
@@ -84,6 +90,7 @@ __all__ = [
     "PairedItem",
     "PreferencePair",
     "PromotionDecision",
+    "RatedAnswer",
     "Record",
     "Rejection",
     "Retention",

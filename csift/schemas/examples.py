@@ -67,6 +67,33 @@ class PreferencePair(Record):
     margin: float
 
 
+class RatedAnswer(Record):
+    """An answer of which the majority of `raters` people said that it is one to give, or that it is not."""
+
+    id: str
+    question: str
+    document_id: str
+    context_chunk_ids: tuple[str, ...]
+    answer: str
+    desirable: bool
+    raters: int
+
+
+class HumanFeedback(Record):
+    """What people's feedback teaches. Which document a question is about, and the chunks beside it, is found when a dataset is
+    built; until then they are empty.
+    """
+
+    examples: tuple[Example, ...] = ()
+    preferences: tuple[PreferencePair, ...] = ()
+    ratings: tuple[RatedAnswer, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Example | PreferencePair | RatedAnswer, ...]:
+        """All of it."""
+        return (*self.examples, *self.preferences, *self.ratings)
+
+
 class Rejection(Record):
     """A candidate for training that was refused, with the filter that refused it."""
 
@@ -88,7 +115,7 @@ class SynthesisReport(Record):
 
 
 class DatasetVersion(Record):
-    """A training set. Its id is a fingerprint of its examples, preference pairs and recipe.
+    """A training set. Its id is a fingerprint of its examples, preference pairs, rated answers and recipe.
 
     `example_ids` repeats an example as often as an epoch shows it; `replayed` of them stood in earlier versions. `documents`
     counts the documents of each split.
@@ -99,6 +126,7 @@ class DatasetVersion(Record):
     evalset_id: str
     example_ids: tuple[str, ...]
     preference_ids: tuple[str, ...]
+    rating_ids: tuple[str, ...]
     recipe: dict[str, str | int | float | None]
     sources: dict[str, int]
     replayed: int

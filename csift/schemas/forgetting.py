@@ -27,11 +27,11 @@ class GeneralScore(Record):
 
 
 class SkillRetention(Record):
-    """Right answers in one skill, of the `questions` that all three models answered."""
+    """Right answers in one skill, of the `questions` that all models answered."""
 
     skill: str
     questions: int
-    untrained: int
+    untrained: int | None
     before: int
     after: int
 
@@ -40,7 +40,8 @@ class Retention(Record):
     """The general set before and after training: right answers of the untrained base model, of the System before, and of the one
     after, all of the same `questions`, and the paired difference in accuracy from either.
 
-    A question that one of them failed to answer is counted in `failures` and in nothing else.
+    A question that one of them failed to answer is counted in `failures` and in nothing else. What belongs to the untrained model
+    is None where csift has none to ask, as that of a custom model on Bedrock.
     """
 
     id: str
@@ -48,15 +49,15 @@ class Retention(Record):
     grader: str
     before_system_id: str
     after_system_id: str
-    untrained_score_id: str
+    untrained_score_id: str | None
     before_score_id: str
     after_score_id: str
     questions: int
     failures: int
-    untrained: int
+    untrained: int | None
     before: int
     after: int
     confidence: float
     difference: Interval
-    since_untrained: Interval
+    since_untrained: Interval | None
     skills: tuple[SkillRetention, ...]

@@ -2,9 +2,14 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal, Self
 
+from pydantic import Field, StringConstraints, model_validator
+
+from csift.hashing import content_id
 from csift.schemas.base import Record
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class DriftReport(Record):
@@ -25,14 +30,35 @@ class DriftReport(Record):
 
 
 class FeedbackRecord(Record):
-    """What a user said of one answer; rating in 1..5."""
+    """What one person said of one answer: a thumb, a rating of 1 (bad) to 5 (good), an edit, at least one of them.
+
+    `rater` tells people apart; None is somebody. `system_id` is that of the System that answered, where it is known. The id is a
+    hash of all the rest, so that the same said twice is one record, in whatever project.
+    """
 
     id: str
-    answer_id: str
-    adapter_id: str | None
-    rating: int | None
-    comment: str | None
-    edited_answer: str | None
+    question: Text
+    answer: Text
+    system_id: Text | None = None
+    rater: Text | None = None
+    thumb: Literal["up", "down"] | None = None
+    rating: int | None = Field(None, ge=1, le=5, strict=True)
+    edited_answer: Text | None = None
+    comment: Text | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.thumb is None and self.rating is None and self.edited_answer is None:
+            raise ValueError("it says nothing of the answer; give a thumb, a rating or an edited_answer")
+        if self.rating is not None and (self.thumb, self.rating) in (("up", 1), ("up", 2), ("down", 4), ("down", 5)):
+            raise ValueError(f"thumb {self.thumb} and rating {self.rating} contradict each other; leave one of them out")
+        return self
+
+    @classmethod
+    def of(cls, **said: object) -> Self:
+        """The record with its content id. Raises pydantic's ValidationError."""
+        checked = cls.model_validate({**said, "id": "feedback"})
+        return checked.model_copy(update={"id": content_id("feedback", checked.model_dump(exclude={"id"}))})
 
 
 class Trigger(Record):

@@ -3,7 +3,7 @@
 from typing import Literal, Self
 
 from csift.hashing import content_id
-from csift.schemas.base import Method, Record
+from csift.schemas.base import METHOD_OF, CustomizationKind, Method, Record
 
 
 class GenerationParams(Record):
@@ -66,10 +66,40 @@ class System(Record):
         }
         return cls.model_validate({"id": content_id("system", parts), **parts})
 
+    @property
+    def custom_model(self) -> str | None:
+        """The ARN of the Bedrock custom model that answers; None when a model on this machine does."""
+        provider, _, arn = self.base_model.partition("/")
+        return arn if provider == "bedrock" else None
+
     def on(self, snapshot_id: str) -> Self:
         """The same System over another corpus snapshot."""
         parts = {name: getattr(self, name) for name in type(self).model_fields if name != "id"}
         return self.of(**{**parts, "snapshot_id": snapshot_id})
+
+
+class CustomModel(Record):
+    """What a customization job of Amazon Bedrock made of a foundation model. `training_loss` is the last one, in nats a token,
+    where Bedrock tells it."""
+
+    arn: str
+    name: str
+    kind: CustomizationKind
+    base_model: str
+    project: str
+    job_arn: str
+    output_uri: str
+    training_loss: float | None
+
+    @property
+    def revision(self) -> str:
+        """Bedrock's own id of these weights: the end of the ARN."""
+        return self.arn.rpartition("/")[2]
+
+    @property
+    def method(self) -> Method:
+        """The stage that the job counts as."""
+        return METHOD_OF[self.kind]
 
 
 class Teacher(Record):
@@ -85,11 +115,12 @@ class Teacher(Record):
 
 
 class LossPoint(Record):
-    """One optimiser step: mean loss (nats a token, or the method's own), learning rate, tokens seen so far, 0 if not counted."""
+    """One optimiser step: mean loss (nats a token, or the method's own), learning rate (None where whoever trained does not tell
+    it), tokens seen so far, 0 if not counted."""
 
     step: int
     loss: float
-    learning_rate: float
+    learning_rate: float | None
     tokens: int
 
 

@@ -21,7 +21,7 @@ from csift.schemas import Method
 CONFIG = "adapter_config.json"
 
 # Of the configuration: what does not change the weights, or is named apart.
-ELSEWHERE = {"base_model", "checkpoint_every", "methods", "goal", "hours", "run_on", "launcher", "accelerate"}
+ELSEWHERE = {"base_model", "checkpoint_every", "methods", "goal", "hours", "run_on", "launcher", "accelerate", "bedrock"}
 
 
 def adapter_id(base: BaseModel, dataset_id: str, config: TrainingConfig, methods: Sequence[Method]) -> str:

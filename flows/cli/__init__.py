@@ -91,6 +91,6 @@ def place(location: str) -> str:
 
 def main() -> None:
     """Entry point of the console script."""
-    from flows.cli import advise, champion, dataset, ingest, loop, up  # noqa: F401 - they register their commands
+    from flows.cli import advise, bedrock, champion, dataset, feedback, ingest, loop, up  # noqa: F401
 
     app()

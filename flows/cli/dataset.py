@@ -26,6 +26,7 @@ class Form(StrEnum):
     CHAT = "chat"
     TRL = "trl"
     TRL_PREFERENCE = "trl-preference"
+    TRL_KTO = "trl-kto"
     BEDROCK = "bedrock"
     CSV = "csv"
 
@@ -91,13 +92,14 @@ def export(
     """Writes a dataset for another trainer: chat and trl rows, Bedrock customization, CSV."""
     view = _view(config, version)
     from csift import exports
-    from csift.dataset import load_preferences, load_texts
+    from csift.dataset import load_preferences, load_ratings, load_texts
     from csift.db import database
 
-    pairs = load_preferences(database(), view.version)
-    shown = [*(row.context_chunk_ids for row in view.rows), *(pair.context_chunk_ids for pair in pairs)]
+    pairs, ratings = load_preferences(database(), view.version), load_ratings(database(), view.version)
+    shown = [row.context_chunk_ids for row in view.rows] + [pair.context_chunk_ids for pair in pairs]
+    shown += [rating.context_chunk_ids for rating in ratings]
     texts = load_texts(database(), {id_ for ids in shown for id_ in ids})
-    written = exports.export(out, exports.Format(form.value), view.rows, pairs, texts)
+    written = exports.export(out, exports.Format(form.value), view.rows, pairs, ratings, texts)
     print(f"{written:,} rows of {view.version.id} in {out}")
 
 

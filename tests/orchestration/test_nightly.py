@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from prefect.client.orchestration import get_client
 from pumps import configure, write_catalogue
 
-from csift import cycles, registry
+from csift import cycles, feedback, registry
 from csift.config import LoopConfig
+from csift.dataset import find
 from csift.db import Database
 from csift.db.judging import ChampionRow
 from csift.db.learning import AdapterRow, CallRow
@@ -20,7 +21,7 @@ from csift.models import BaseModel
 from csift.overview import read_status
 from csift.promotion import replay
 from csift.reports.status import status_json
-from csift.schemas import Cycle, CycleState, PromotionDecision
+from csift.schemas import Cycle, CycleState, FeedbackRecord, PromotionDecision
 from flows.backfill import backfill
 from flows.nightly import nightly
 from tasks.progress import show_in
@@ -98,6 +99,17 @@ def test_a_changed_label_starts_training_again(db: Database, config: LoopConfig)
     labels.write_text(labels.read_text().replace("How heavy is the Alder pump?", "What does the Alder pump weigh?"))
 
     assert run(config).state is CycleState.COMPLETED
+
+
+def test_imported_feedback_starts_training_again_once(db: Database, config: LoopConfig) -> None:
+    run(config)
+    liked = FeedbackRecord.of(question="How heavy is the Alder pump?", answer="3 kg", thumb="up")
+    feedback.save(db, config.project, [liked])
+
+    assert run(config).state is CycleState.COMPLETED
+    assert len(find(db, config.project, "latest").version.rating_ids) == 1
+    feedback.save(db, config.project, [liked, FeedbackRecord.of(question="How?", answer="So", rating=3)])  # teaches nothing
+    assert run(config).state is CycleState.NOTHING_NEW
 
 
 def test_a_changed_document_retires_its_eval_questions(db: Database, config: LoopConfig) -> None:

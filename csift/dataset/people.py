@@ -1,0 +1,83 @@
+"""People's feedback on its way into a dataset: the document that a question is about, and the chunks beside it."""
+
+from collections.abc import Collection, Sequence
+
+from csift.config import DatasetConfig
+from csift.dataset.cleaning import allowed_only, clean_pairs, clean_ratings
+from csift.dataset.contexts import with_contexts
+from csift.firewall import Firewall
+from csift.hashing import content_id
+from csift.interfaces import Retriever
+from csift.schemas import Chunk, Example, HumanFeedback, PreferencePair, RatedAnswer, Rejection
+from csift.textmatch import REFUSAL
+
+
+def with_documents(feedback: HumanFeedback, retriever: Retriever) -> HumanFeedback:
+    """A question is about the document of the chunk that is retrieved first for it; "" where nothing is."""
+    questions = sorted({row.question for row in feedback.rows})
+    found = retriever.search(questions, 1) if questions else []
+    about = {question: hits[0].document_id if hits else "" for question, hits in zip(questions, found, strict=True)}
+    return HumanFeedback(
+        examples=tuple(row.model_copy(update={"document_id": about[row.question]}) for row in feedback.examples),
+        preferences=tuple(row.model_copy(update={"document_id": about[row.question]}) for row in feedback.preferences),
+        ratings=tuple(row.model_copy(update={"document_id": about[row.question]}) for row in feedback.ratings),
+    )
+
+
+def opinions(
+    said: HumanFeedback,
+    firewall: Firewall,
+    retriever: Retriever,
+    chunks: Sequence[Chunk],
+    allowed: Collection[str],
+    k: int,
+    config: DatasetConfig,
+) -> tuple[list[PreferencePair], list[RatedAnswer], list[Rejection]]:
+    """The preference pairs and rated answers about one of the `allowed` documents which leak nothing, with their chunks; the
+    others with why.
+
+    A pair has the chunks that an example would have whose answer is the preferred one, so that no answer is preferred that
+    cannot be read. A rated answer has those that are retrieved for its question, whatever they hold: from them it was given.
+
+    Args:
+        chunks: all chunks that may stand in a training row.
+    """
+    about_pairs, barred_pairs = allowed_only(said.preferences, allowed)
+    about_ratings, barred_ratings = allowed_only(said.ratings, allowed)
+    pairs, leaking_pairs = clean_pairs(about_pairs, firewall)
+    ratings, leaking_ratings = clean_ratings(about_ratings, firewall)
+    probes = [*(_probe(pair, pair.chosen) for pair in pairs), *(_probe(rating, REFUSAL) for rating in ratings)]
+    never = config.model_copy(update={"refusals": 0.0})  # none of these rows is refused on purpose
+    rows = with_contexts(probes, retriever, chunks, k, never) if probes else []
+    shown = {row.id: ids.context_chunk_ids for row, ids in zip(probes, rows, strict=True)}
+    return (
+        [_pair(pair, shown[pair.id]) for pair in pairs],
+        [_rating(rating, shown[rating.id]) for rating in ratings],
+        [*barred_pairs, *barred_ratings, *leaking_pairs, *leaking_ratings],
+    )
+
+
+def _pair(pair: PreferencePair, chunks: Sequence[str]) -> PreferencePair:
+    """Its id depends on the chunks beside it, as that of a training row does."""
+    id_ = content_id("preference", [pair.question, chunks, pair.chosen, pair.rejected, pair.judged_by])
+    return pair.model_copy(update={"id": id_, "context_chunk_ids": chunks})
+
+
+def _rating(rating: RatedAnswer, chunks: Sequence[str]) -> RatedAnswer:
+    id_ = content_id("rating", [rating.question, chunks, rating.answer, rating.desirable, rating.raters])
+    return rating.model_copy(update={"id": id_, "context_chunk_ids": chunks})
+
+
+def _probe(row: PreferencePair | RatedAnswer, answer: str) -> Example:
+    return Example(
+        id=row.id,
+        question=row.question,
+        answer=answer,
+        document_id=row.document_id,
+        style="factoid",
+        gold_chunk_ids=(),
+        context_chunk_ids=(),
+        source="feedback",
+        generator=None,
+        prompt_hash=None,
+    )
