@@ -31,7 +31,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -195,14 +195,17 @@ class Bench:
         self.unseen = [TextRow(texts[name], name) for name in sorted(unseen)]
 
     def _compare(self, adapter: Path | None) -> None:
-        """Pairs of the right answers and the model's own wrong ones, of training and of held-out questions."""
+        """Pairs of the right answers and the model's own wrong ones, of training and of held-out questions; asked for once."""
         from csift.inference import LocalEngine
-        from csift.training import unpaired
+        from csift.training import PreferenceRow, unpaired
 
-        preferences = self._pairs(adapter, self.train.prompts)
+        kept = self.folder / f"pairs-{'sft' if adapter else 'base'}.json"
+        if not kept.exists():
+            made = [[asdict(pair) for pair in self._pairs(adapter, rows)] for rows in (self.train.prompts, self.held)]
+            kept.write_text(json.dumps(made))
+            self.engine = LocalEngine(self.base, self.threads)  # frees its weights before training
+        preferences, self.held_pairs = ([PreferenceRow(**row) for row in rows] for rows in json.loads(kept.read_text()))
         self.train = replace(self.train, preferences=preferences, ratings=unpaired(preferences))
-        self.held_pairs = self._pairs(adapter, self.held)
-        self.engine = LocalEngine(self.base, self.threads)  # frees its weights before training
 
     def _pairs(self, adapter: Path | None, rows: Sequence[Any]) -> list[Any]:
         from csift.textmatch import normalise
