@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from csift.corpus.document import NO_TEXT, Unusable
-from csift.corpus.tables import csv_table, listed
+from csift.corpus.tables import csv_table, json_lines, listed
 from csift.exceptions import LabelError
 from csift.schemas import FeedbackRecord
 
@@ -53,16 +53,11 @@ def read_feedback(path: Path) -> list[FeedbackRecord]:
 
 
 def _json_rows(content: bytes) -> Iterator[tuple[int, Any]]:
-    try:
-        lines = content.decode("utf-8-sig").split("\n")  # splitlines would also part at U+2028, which JSON allows in a string
-    except UnicodeDecodeError as error:
-        raise Unusable(f"is not UTF-8: {error}; convert it") from None
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError):
-                yield number, None
+    for number, line in json_lines(content):
+        try:
+            yield number, json.loads(line)
+        except (ValueError, RecursionError):
+            yield number, None
 
 
 def _csv_rows(content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:

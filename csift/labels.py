@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from csift.config import CorpusConfig
 from csift.corpus.document import NO_TEXT, Unusable
 from csift.corpus.scrub import Scrubber
-from csift.corpus.tables import csv_table, listed
+from csift.corpus.tables import csv_table, json_lines, listed
 from csift.db.connection import Database
 from csift.db.corpus import DocumentRow, FileRow, LabelRow
 from csift.exceptions import CorpusError, LabelError
@@ -72,12 +72,11 @@ def _read_file(path: Path) -> Iterator[RawLabel]:
 
 def _json_rows(path: Path, content: bytes) -> Iterator[RawLabel]:
     try:
-        lines = content.decode("utf-8-sig").split("\n")  # splitlines would also part at U+2028, which JSON allows in a string
-    except UnicodeDecodeError as error:
-        raise LabelError(f"cannot read {path} as UTF-8: {error}; convert it") from None
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield _parse(line, f"{path}:{number}")
+        lines = json_lines(content)
+    except Unusable as problem:
+        raise LabelError(f"{path} {problem}") from None
+    for number, line in lines:
+        yield _parse(line, f"{path}:{number}")
 
 
 def _csv_rows(path: Path, content: bytes) -> Iterator[RawLabel]:

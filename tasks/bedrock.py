@@ -106,7 +106,7 @@ def with_model(config: LoopConfig, cycle_id: str, system: System, work: Callable
     try:
         return work(lambda role: stored_model(system.base_model, ledger, role))
     except NotStored:
-        pass
+        pass  # then it is served, below, where its errors do not carry this one along
     with _served(config, system) as served:
         return work(lambda role: _asked(system, served, ledger, role))
 

@@ -6,15 +6,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
-import pytest
 from botocore.config import Config
-from embedding_servers import aws_environment
-from moto.server import ThreadedMotoServer
+from stores import serving_s3
 
 from bench.bedrock_records import Job
 from bench.bedrock_server import BedrockServer
 from csift.bedrock import Customization, Quote, customize, upload
-from csift.retrieval.aws import aws_client
 from csift.schemas import Commitment, CustomModel
 
 ROLE = "arn:aws:iam::123456789012:role/csift-customization"
@@ -30,19 +27,10 @@ class Killed(BaseException):
 @contextmanager
 def s3_bucket() -> Iterator[Any]:
     """A client of a bucket `training`; meanwhile the environment has keys that reach nothing outside, and this S3."""
-    moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            aws_environment(patch)
-            patch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
-            client = aws_client("s3", None, None, 2)
-            with suppress(client.exceptions.BucketAlreadyOwnedByYou):  # all of moto's servers in a process are one
-                client.create_bucket(Bucket="training", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-            yield client
-    finally:
-        moto.stop()
+    with serving_s3() as client:
+        with suppress(client.exceptions.BucketAlreadyOwnedByYou):  # all of moto's servers in a process are one
+            client.create_bucket(Bucket="training", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        yield client
 
 
 def bedrock_over(s3: Any, **told: Any) -> BedrockServer:

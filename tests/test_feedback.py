@@ -322,7 +322,7 @@ def test_every_bad_line_is_told_with_its_number_and_what_is_wrong(tmp_path: Path
         ("f.csv", b"question,thumb\nQ,up\n", "needs the columns question and answer, and has only question, thumb"),
         ("f.csv", b"", "is empty"),
         ("f.jsonl", b"\n\n", "is empty"),
-        ("f.jsonl", b"\xff\xfe", "is not UTF-8"),
+        ("f.jsonl", b"\xff\xfe", "is UTF-16, not UTF-8; convert it"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, name: str, content: bytes, says: str) -> None:

@@ -37,6 +37,12 @@ class Row:
     answer: str | None
 
 
+def json_lines(content: bytes) -> list[tuple[int, str]]:
+    """The lines of a JSON lines file that hold something, with their numbers. Raises Unusable when it is not UTF-8 text."""
+    lines = plain(content).split("\n")  # splitlines would also part at U+2028, which JSON allows in a string
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
 def csv_table(content: bytes) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
     """The column names of a CSV file, and its rows with their line numbers, by the names in lower case.
 
@@ -96,8 +102,7 @@ def parse_jsonl(name: str, content: bytes) -> Parsed:
     Raises:
         Unusable: not UTF-8 text, or empty. A bad line is listed and the others go on.
     """
-    lines = enumerate(plain(content).split("\n"), 1)  # splitlines would also part at U+2028, which JSON allows in a string
-    rows = [(number, _json_row(line)) for number, line in lines if line.strip()]
+    rows = [(number, _json_row(line)) for number, line in json_lines(content)]
     if not rows:
         raise Unusable("is empty; fill it or remove it")
     return _collect(name, rows)
