@@ -103,6 +103,7 @@ def _tiny_model(folder: Path, seed: int) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        max_position_embeddings=8192,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
@@ -251,12 +252,14 @@ def _bare(config) -> None:
             registry.save_system(db, answering)
             engine = use.answering(base, cycle_id, "rag", answering.adapter_id)
             program = rag.standard_program(use.retriever(config), answering.k)
-            reports.append(evaluation.evaluate(db, answering, evalset, program, engine, use.judge(config)))
+            measured_with = use.instruments(config, answering)
+            reports.append(evaluation.evaluate(db, answering, evalset, program, engine, use.judge(config), measured_with))
         kept = retention(
             db, system(None), system(adapter.id), lambda asked: use.answering(base, cycle_id, "general", asked.adapter_id)
         )
         policy = GatePolicy.model_validate(config.gate.model_dump(exclude={"promote"}))
-        decision = registry.save_decision(db, promotion.decide(promotion.pair(*reports, evalset), policy))
+        evidence, history = promotion.pair(*reports, evalset, kept), registry.history(db, project, evalset.life)
+        decision = registry.save_decision(db, promotion.decide(evidence, history, policy))
         page = RunReport(
             project=project,
             cycle=cycles.load(db, cycle_id),

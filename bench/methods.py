@@ -15,8 +15,9 @@ learns from it gives itself, greedily or sampled: the base for orpo, the sft ada
           verifiable reward (token F1 with the right answer, and 1 more when it is that answer)
 
 An answer is preferred when its log-probability per token is the higher (summed, it would favour short answers). A question counts
-once, whatever the number of its pairs; `start` is the rate before. Answers that are scored are greedy. `seconds` are those of
-training, `peak_gb` is the most memory of a method's own process, `adapter_mb` the size of the adapter's weights.
+once, whatever the number of its pairs; `start` is the rate, or the mean reward, before. Answers that are scored are greedy.
+`seconds` are those of training, `peak_gb` is the most memory of a method's own process, `adapter_mb` the size of the adapter's
+weights.
 """
 
 import argparse
@@ -41,12 +42,11 @@ logging.disable(logging.WARNING)
 warnings.simplefilter("ignore")
 
 METHODS = ("cpt", "sft", "dpo", "orpo", "kto", "reward", "ppo", "grpo", "rloo")
-STEPS = {"cpt": 20, "sft": 60, "dpo": 30, "orpo": 40, "kto": 30, "reward": 40, "ppo": 12, "grpo": 12, "rloo": 12}
+STEPS = {"cpt": 20, "sft": 60, "dpo": 30, "orpo": 40, "kto": 60, "reward": 60, "ppo": 12, "grpo": 12, "rloo": 12}
 ROWS = {"cpt": 2, "ppo": 8, "grpo": 16, "rloo": 16}  # a step; of the others 4
-FROM_SFT = ("dpo", "kto", "ppo", "grpo", "rloo")
+FROM_SFT = ("dpo", "kto", "reward", "ppo", "grpo", "rloo")
 OF_SFT = ("dpo", "kto", "reward")  # learn from what the sft adapter says wrongly
 SAMPLED = (0.0, 0.7, 1.0)  # temperatures at which a model is asked for wrong answers
-ANSWERED = 60  # held-out prompts that the online methods are scored on
 
 
 def main() -> None:
@@ -116,7 +116,7 @@ class Bench:
             "grpo": self._rewarded_by_gold, "rloo": self._rewarded_by_gold,
         }.get(method, self._preferred_gain(method))  # fmt: skip
         value, low, high = _interval(score(adapter), self.seed)
-        start = {"start": round(self.start, 4)} if method in ("dpo", "orpo", "kto") else {}
+        start = {"start": round(self.start, 4)} if method not in ("cpt", "sft", "reward") else {}
         size = (adapter / "adapter_model.safetensors").stat().st_size / 1e6
         return {
             "score": value, "low": low, "high": high, **start, "seconds": round(seconds, 1), "peak_gb": round(_peak_gb(), 2),
@@ -256,13 +256,10 @@ class Bench:
         return gain
 
     def _preferred(self, adapter: Path | None) -> list[float]:
-        def per_token(side: str) -> list[float]:
-            encoded = [self._encoded(row.prompt, getattr(row, side)) for row in self.held_pairs]
-            told = self._log_probs(adapter, encoded)
-            return [total / len(answer) for total, (_, answer) in zip(told, encoded, strict=True)]
-
-        chosen, rejected = per_token("chosen"), per_token("rejected")
-        return self._by_question([float(a > b) for a, b in zip(chosen, rejected, strict=True)])
+        sides = [self._encoded(row.prompt, answer) for row in self.held_pairs for answer in (row.chosen, row.rejected)]
+        told = self._log_probs(adapter, sides)
+        per_token = [total / len(answer) for total, (_, answer) in zip(told, sides, strict=True)]
+        return self._by_question([float(a > b) for a, b in zip(per_token[::2], per_token[1::2], strict=True)])
 
     def _by_question(self, values: Sequence[float]) -> list[float]:
         """One number a question: the mean of those of its pairs."""
@@ -290,8 +287,9 @@ class Bench:
         return self._by(GoldReward(), adapter)
 
     def _by(self, reward: Any, adapter: Path) -> list[float]:
-        rows = self.held[:ANSWERED]
+        rows = self.held
         before, after = (reward.score(rows, self._answers(which, rows)) for which in (self._trained("sft"), adapter))
+        self.start = sum(before) / len(before)
         return _gains(before, after)
 
     def _answers(self, adapter: Path | None, rows: Sequence[Any], temperature: float = 0.0) -> list[str]:
@@ -317,9 +315,9 @@ class Bench:
 
         model, _ = load(self.base, str(adapter) if adapter else None)
         told = {}
-        order = sorted(range(len(rows)), key=lambda i: sum(map(len, rows[i])))
-        for begin in range(0, len(order), 4):
-            part = order[begin : begin + 4]
+        order = sorted(range(len(rows)), key=lambda i: (len(rows[i][0]), rows[i]))  # a prompt in a batch is computed once
+        for begin in range(0, len(order), 8):
+            part = order[begin : begin + 8]
             width = max(sum(map(len, rows[i])) for i in part)
             ids = torch.zeros(len(part), width, dtype=torch.long)
             seen, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)

@@ -159,8 +159,8 @@ class TrainingConfig(Section):
     hours: float = Field(8.0, gt=0, description="That auto may plan for")
     max_steps: int = Field(60, ge=1, title="Training steps", description="Optimiser steps of each stage")
     batch_size: int = Field(4, ge=1, description="Examples per step")
-    learning_rate: float = Field(5e-4, gt=0, lt=1, description="Peak learning rate of cpt, sft and orpo, linear decay")
-    preference_rate: float = Field(5e-5, gt=0, lt=1, description="Likewise of dpo, kto and reward")
+    learning_rate: float = Field(5e-4, gt=0, lt=1, description="Peak learning rate of cpt, sft, orpo and reward, linear decay")
+    preference_rate: float = Field(5e-5, gt=0, lt=1, description="Likewise of dpo and kto")
     online_rate: float = Field(5e-5, gt=0, lt=1, description="Likewise of ppo, grpo and rloo")
     beta: float = Field(0.1, gt=0, description="Strength of the pull to the reference (dpo, kto), of the odds ratio (orpo)")
     kl: float = Field(0.05, ge=0, description="Price of a nat of divergence from the reference (ppo, grpo, rloo)")
@@ -208,22 +208,95 @@ class TrainingConfig(Section):
         return self
 
 
+AskingJudge = Literal["factuality", "graded", "rubric"]  # that ask a language model
+
+
+class Criterion(Section):
+    """What a rubric judge marks."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,39}$", description="A word or two")
+    description: str = Field(min_length=1, description="What the answer must do for a full mark")
+    weight: float = Field(1.0, gt=0, le=100, description="In the weighted mean")
+
+
+class JudgeMember(Section):
+    """One judge of a panel."""
+
+    name: Literal["reference", AskingJudge] = Field(description="As judge.name")
+    model: str | None = Field(None, min_length=1, description="As judge.model")
+    rubric: tuple[Criterion, ...] = Field((), description="As judge.rubric")
+    usd_per_million_in: float | None = Field(None, ge=0, description="As judge.usd_per_million_in")
+    usd_per_million_out: float | None = Field(None, ge=0, description="As judge.usd_per_million_out")
+
+    @model_validator(mode="after")
+    def _asks_or_not(self) -> "JudgeMember":
+        _check_asked(self.name, self.model, self.rubric, (self.usd_per_million_in, self.usd_per_million_out))
+        return self
+
+
 class JudgeConfig(Section):
     """Who scores the answers."""
 
-    name: Literal["reference"] = Field("reference", title="Judge", description="The reference judge needs no network")
+    name: Literal["reference", AskingJudge, "panel"] = Field(
+        "reference", title="Judge", description="The reference judge needs no network; the others ask a model; see docs/judges.md"
+    )
+    model: str | None = Field(None, min_length=1, description="Of factuality, graded, rubric: as teacher.model")
+    rubric: tuple[Criterion, ...] = Field((), description="What the rubric judge marks")
+    members: tuple[JudgeMember, ...] = Field((), description="The judges of the panel, two or more")
+    concurrency: int = Field(8, ge=1, le=256, description="Calls in flight at once to a served judge")
+    max_tokens: int = Field(512, ge=16, description="Longest reply of a judge's model")
+    usd_per_million_in: float | None = Field(None, ge=0, description="Price of a million prompt tokens, in place of litellm's")
+    usd_per_million_out: float | None = Field(None, ge=0, description="Price of a million reply tokens, likewise")
     correct_from: float = Field(0.6, gt=0, le=1, description="Score from which an answer counts as correct")
+
+    @model_validator(mode="after")
+    def _judge_fits(self) -> "JudgeConfig":
+        prices = (self.usd_per_million_in, self.usd_per_million_out)
+        if self.name != "panel":
+            if self.members:
+                raise ValueError(f"members are a panel's; set name = panel or remove them from {self.name}")
+            _check_asked(self.name, self.model, self.rubric, prices)
+        elif self.model or self.rubric or prices != (None, None):
+            raise ValueError("a panel asks its members; write model, rubric and prices into [[judge.members]]")
+        elif len(self.members) < 2:
+            raise ValueError("a panel needs two or more [[judge.members]]")
+        elif len(set(self.members)) < len(self.members):
+            raise ValueError("two members of the panel are the same; they would agree always")
+        return self
+
+    @property
+    def asked(self) -> tuple[JudgeMember, ...]:
+        """The panel's members, or the one judge that there is."""
+        return self.members or (JudgeMember.model_validate(self.model_dump(include=set(JudgeMember.model_fields))),)
+
+
+def _check_asked(name: str, model: str | None, rubric: tuple[Criterion, ...], prices: tuple[float | None, ...]) -> None:
+    """Raises ValueError where a judge is told what it does not use, or not told what it needs."""
+    if name == "reference" and (model or prices != (None, None)):
+        raise ValueError("the reference judge asks no model; remove model and prices, or choose another name")
+    if name != "reference" and not model:
+        raise ValueError(f"the {name} judge asks a model; name it with model")
+    if (name == "rubric") != bool(rubric):
+        raise ValueError("the rubric judge needs criteria" if name == "rubric" else f"the {name} judge has no rubric; remove it")
+    names = [criterion.name.casefold() for criterion in rubric]
+    if len(set(names)) < len(names):
+        raise ValueError("two criteria of the rubric have the same name")
 
 
 class GateConfig(Section):
-    """When a challenger becomes champion."""
+    """When a challenger becomes champion. Margins are losses in accuracy, as shares, that are still accepted."""
 
     promote: bool = Field(True, title="Promote if improved", description="Off: the decision is made and recorded only")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the paired interval")
-    resamples: int = Field(10_000, ge=1000, description="Bootstrap resamples")
+    false_promotion_rate: float = Field(0.05, gt=0, lt=0.5, description="Chance of any false promotion in an eval set's life")
+    target: str = Field("all", min_length=1, description="What must improve: all, or a slice such as “new questions”")
+    margin: float = Field(0.05, gt=0, lt=1, description="Of the whole eval set, where the target is a slice, and of slices")
+    general_margin: float = Field(0.15, gt=0, le=1, description="Of the general questions")
+    max_slowdown: float = Field(2.0, ge=1, description="Seconds an answer may take, times the champion's")
+    max_tokens: float = Field(2.0, ge=1, description="Tokens an answer may take, times the champion's")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the intervals that are shown")
     min_items: int = Field(30, ge=2, description="Fewest eval questions the gate decides on")
     max_failure_share: float = Field(0.05, ge=0, lt=1, description="Failed judgements beyond this share give HOLD")
-    seed: int = Field(0, description="Draws the resamples")
+    min_agreement: float = Field(0.8, ge=0, le=1, description="Of the judge with people's labels, by its calibration")
 
 
 class DriftConfig(Section):
@@ -234,6 +307,28 @@ class DriftConfig(Section):
     alpha: float = Field(0.05, gt=0, lt=0.5, description="False-alarm rate of one check")
     permutations: int = Field(500, ge=99, description="Permutations of the test")
     seed: int = Field(0, description="Draws the permutations")
+
+
+class BenchmarkConfig(Section):
+    """The methods side by side. No cycle depends on it."""
+
+    arms: tuple[str, ...] = Field(
+        ("base", "rag", "rag-bootstrap", "sft", "sft+rag", "dpo", "dpo+rag"),
+        min_length=1,
+        description="What is compared; all: the whole table; docs/benchmark.md has every name",
+    )
+    questions_per_month: int = Field(100_000, ge=1, description="Traffic that the monthly cost is for")
+    usd_per_hour: float = Field(0.1, ge=0, description="Price of the machine that a local model answers on")
+    chunk_sizes: tuple[int, ...] = Field((200, 300, 450, 700), min_length=1, description="Tried, with the corpus's own overlap")
+    ks: tuple[int, ...] = Field((1, 2, 3, 5), min_length=1, description="Chunks per question that are tried")
+    retrievers: tuple[Literal["dense", "tfidf"], ...] = Field(("dense", "tfidf"), min_length=1, description="Likewise")
+    excerpt_characters: int = Field(1200, ge=1, description="Settings that show more, on average, are too slow to be chosen")
+    bootstrapped: int = Field(4, ge=0, description="Demonstrations that the optimised program answered itself")
+    labelled: int = Field(16, ge=0, description="Demonstrations in all, the others being labelled questions")
+    prompt_model: str | None = Field(None, min_length=1, description="Served, writes instructions (rag-mipro, rag-gepa)")
+    max_tokens: int = Field(512, ge=16, description="Longest reply of a served model")
+    mistakes_of: int = Field(80, ge=1, description="Training questions whose wrong answers become preference pairs")
+    seed: int = Field(0, description="Draws people's questions and the optimisers' order")
 
 
 class LoopConfig(Section):
@@ -250,6 +345,7 @@ class LoopConfig(Section):
     gate: GateConfig = GateConfig()
     drift: DriftConfig
     budget: BudgetConfig = BudgetConfig()
+    benchmark: BenchmarkConfig = BenchmarkConfig()
 
 
 def load_config(path: Path) -> LoopConfig:

@@ -139,7 +139,7 @@ def is_right(question: GeneralQuestion, answer: str) -> bool:
 def _says(question: GeneralQuestion, said: str, wanted: str) -> bool:
     """By the reference judge's rules for numbers, words, yes and no, without embeddings."""
     item = JudgeItem(question=question.question, gold=wanted, answer=said, contexts=question.context)
-    return mark_answer(item, cosine=0.0).value >= CORRECT_FROM
+    return mark_answer(item).value >= CORRECT_FROM
 
 
 def _same_form(answer: str, wanted: str) -> bool:

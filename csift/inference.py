@@ -3,15 +3,20 @@
 import json
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from csift.exceptions import ModelError
 from csift.interfaces import Messages
 from csift.models import BaseModel, best_dtype, quiet_libraries, use_threads
 from csift.schemas import Generation, GenerationParams
 
-BATCH = 16  # on 2 cores 16 rows of 350 tokens decode at 100 tokens/s, 4 at 66, 32 at 111 but with more padding
+if TYPE_CHECKING:
+    from csift.decoding import Decoder
+
+BATCH = 32  # rows decoded at once: their weights are read once a token for all of them
 
 
 class LocalEngine:
@@ -25,7 +30,9 @@ class LocalEngine:
         self.base = base
         self.threads = threads
         self.id = f"{base.name}@{base.revision}"
-        self._loaded: tuple[str | None, Any, Any] | None = None
+        self._loaded: _Loaded | None = None
+        # One batch at a time, always in one thread: torch makes every new thread pay for threads and kernels of its own.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
 
     def generate(
         self, prompts: Sequence[Messages], params: GenerationParams, adapter_path: str | None = None
@@ -35,15 +42,18 @@ class LocalEngine:
         Raises:
             ModelError: the model or the adapter cannot be loaded, or a prompt is longer than the model's window.
         """
-        model, tokenizer = self._model(adapter_path)
-        ids = [
-            self._encode(tokenizer, prompt, model.config.max_position_embeddings - params.max_new_tokens) for prompt in prompts
-        ]
+        return self._thread.submit(self._generate, prompts, params, adapter_path).result()
+
+    def _generate(self, prompts: Sequence[Messages], params: GenerationParams, adapter_path: str | None) -> list[Generation]:
+        loaded = self._load(adapter_path)
+        limit = loaded.model.config.max_position_embeddings - params.max_new_tokens
+        ids = [self._encode(loaded.tokenizer, prompt, limit) for prompt in prompts]
         order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), ids[i]))
+        shared = loaded.decoder.shared(ids) if loaded.decoder else 0
         done: dict[int, Generation] = {}
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
-            done.update(zip(rows, self._batch(model, tokenizer, [ids[i] for i in rows], params), strict=True))
+            done.update(zip(rows, self._batch(loaded, [ids[i] for i in rows], shared, params), strict=True))
         return [done[i] for i in range(len(ids))]
 
     @staticmethod
@@ -54,44 +64,74 @@ class LocalEngine:
             raise ModelError(f"a prompt has {len(ids)} tokens and the model takes {limit}; lower retrieval.k or chunk_size")
         return ids
 
-    def _batch(self, model: Any, tokenizer: Any, rows: list[list[int]], params: GenerationParams) -> list[Generation]:
-        import torch
-
+    def _batch(self, loaded: "_Loaded", rows: list[list[int]], shared: int, params: GenerationParams) -> list[Generation]:
         began = time.perf_counter()
-        width = max(len(row) for row in rows)
-        pad = tokenizer.pad_token_id
-        tokens = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-        sampling = {"do_sample": True, "temperature": params.temperature} if params.temperature else {"do_sample": False}
-        torch.manual_seed(params.seed)
-        with torch.inference_mode():
-            output = model.generate(
-                input_ids=tokens.to(model.device),
-                attention_mask=mask.to(model.device),
-                pad_token_id=pad,
-                max_new_tokens=params.max_new_tokens,
-                **sampling,
-            )
+        if loaded.decoder:
+            new, first = loaded.decoder.decode(rows, shared, params)
+        else:
+            new, first = _by_transformers(loaded.model, rows, loaded.tokenizer.pad_token_id, params)
         seconds = (time.perf_counter() - began) / len(rows)
-        return [
-            self._decode(tokenizer, new.tolist(), len(row), seconds) for new, row in zip(output[:, width:], rows, strict=True)
-        ]
+        return [self._read(loaded, tokens, len(row), seconds, first) for tokens, row in zip(new, rows, strict=True)]
 
     @staticmethod
-    def _decode(tokenizer: Any, new: list[int], tokens_in: int, seconds: float) -> Generation:
-        # Padding and end of turn are one token in this model, so the answer ends at the first of them.
-        finish = "stop" if tokenizer.eos_token_id in new else "length"
-        end = new.index(tokenizer.eos_token_id) if finish == "stop" else len(new)
-        text = tokenizer.decode(new[:end], skip_special_tokens=True).strip()
-        return Generation(text=text, finish=finish, tokens_in=tokens_in, tokens_out=end, seconds=seconds)
+    def _read(loaded: "_Loaded", new: list[int], tokens_in: int, seconds: float, first: float) -> Generation:
+        # Padding and end of turn may be one token, so the answer ends at the first of them.
+        end = next((place for place, token in enumerate(new) if token in loaded.ends), len(new))
+        text = loaded.tokenizer.decode(new[:end], skip_special_tokens=True).strip()
+        finish: Literal["stop", "length"] = "stop" if end < len(new) else "length"
+        return Generation(
+            text=text, finish=finish, tokens_in=tokens_in, tokens_out=end, seconds=seconds, first_token_seconds=first
+        )
 
-    def _model(self, adapter_path: str | None) -> tuple[Any, Any]:
-        if self._loaded is None or self._loaded[0] != adapter_path:
+    def _load(self, adapter_path: str | None) -> "_Loaded":
+        from csift.decoding import Decoder, ends, suits
+
+        if self._loaded is None or self._loaded.adapter_path != adapter_path:
             self._loaded = None  # frees the model before the next is loaded
             use_threads(self.threads)
             model, tokenizer = load(self.base, adapter_path)
-            self._loaded = (adapter_path, model, tokenizer)
-        return self._loaded[1], self._loaded[2]
+            decoder = Decoder(model) if suits(model) else None
+            self._loaded = _Loaded(adapter_path, model, tokenizer, decoder, ends(model) | {tokenizer.eos_token_id})
+        return self._loaded
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    adapter_path: str | None
+    model: Any
+    tokenizer: Any
+    decoder: "Decoder | None"
+    ends: set[int]
+
+
+def _by_transformers(model: Any, rows: list[list[int]], pad: int, params: GenerationParams) -> tuple[list[list[int]], float]:
+    """What transformers' own generate makes of token ids: (new tokens of each row, seconds until the first)."""
+    import torch
+    from transformers import StoppingCriteriaList
+
+    began = time.perf_counter()
+    first: list[float] = []
+
+    def timed(ids: Any, scores: Any, **_: Any) -> Any:
+        if not first:
+            first.append(time.perf_counter() - began)
+        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+
+    width = max(len(row) for row in rows)
+    tokens = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    sampling = {"do_sample": True, "temperature": params.temperature} if params.temperature else {"do_sample": False}
+    torch.manual_seed(params.seed)
+    with torch.inference_mode():
+        output = model.generate(
+            input_ids=tokens.to(model.device),
+            attention_mask=mask.to(model.device),
+            pad_token_id=pad,
+            max_new_tokens=params.max_new_tokens,
+            stopping_criteria=StoppingCriteriaList([timed]),  # asked after every token; stops nothing
+            **sampling,
+        )
+    return output[:, width:].tolist(), first[0]
 
 
 def load(base: BaseModel, adapter_path: str | None) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from csift.schemas import Failure, Generation, GenerationParams, Hit, JudgeItem, Score
+from csift.schemas import Failure, Generation, GenerationParams, Hit, JudgeItem, PairItem, PairVerdict, Score
 
 Messages = Sequence[dict[str, str]]  # a chat: [{"role": ..., "content": ...}, ...]
 
@@ -109,6 +109,15 @@ class Judge(Protocol):
     id: str
 
     def judge(self, items: Sequence[JudgeItem]) -> list[Score | Failure]: ...
+
+
+class PairJudge(Protocol):
+    """Says which of two answers is better, in the same order; both orders of showing them are asked, and a verdict that depends
+    on the order is a tie."""
+
+    id: str
+
+    def compare(self, pairs: Sequence[PairItem]) -> list[PairVerdict | Failure]: ...
 
 
 class Program(Protocol):

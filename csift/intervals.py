@@ -26,6 +26,35 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
     return Interval(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
 
 
+def paired_difference(wins: int, losses: int, both: int, neither: int, confidence: float = 0.95) -> Interval:
+    """The difference of two proportions on the same items with its interval (Newcombe, Statistics in Medicine 1998, method 10):
+    `wins` are right only for the second, `losses` only for the first. Without items anything within [-1, 1] is possible.
+    """
+    n = wins + losses + both + neither
+    if n == 0:
+        return Interval(value=0.0, low=-1.0, high=1.0)
+    first, second = wilson(both + losses, n, confidence), wilson(both + wins, n, confidence)
+    correlation = _correlation(wins, losses, both, neither)
+    value = (wins - losses) / n
+
+    def reach(up: float, down: float) -> float:
+        return math.sqrt(max(up * up - 2 * correlation * up * down + down * down, 0.0))
+
+    low = value - reach(second.value - second.low, first.high - first.value)
+    high = value + reach(second.high - second.value, first.value - first.low)
+    return Interval(value=value, low=max(-1.0, low), high=min(1.0, high))
+
+
+def _correlation(wins: int, losses: int, both: int, neither: int) -> float:
+    """The φ of the two outcomes, continuity-corrected where it is positive, as Newcombe has it; 0 where one does not vary."""
+    margins = (both + losses) * (neither + wins) * (both + wins) * (neither + losses)
+    if not margins:
+        return 0.0
+    n = wins + losses + both + neither
+    product = both * neither - wins * losses
+    return (max(product - n / 2, 0) if product > 0 else product) / math.sqrt(margins)
+
+
 def bootstrap_mean(
     values: NDArray[np.float64], confidence: float, resamples: int, seed: int, span: tuple[float, float]
 ) -> Interval:

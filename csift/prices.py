@@ -22,6 +22,9 @@ class Price:
         return tokens_in * self.usd_in + tokens_out * self.usd_out
 
 
+FREE = Price(0.0, 0.0)  # a model on this machine: its cost is the machine's, by the hour
+
+
 def price_of(spec: str, usd_per_million_in: float | None = None, usd_per_million_out: float | None = None) -> Price | None:
     """The price of a model named as in litellm (`bedrock/...`, `openai/...`), or None when nobody knows it.
 

@@ -24,6 +24,7 @@ from csift.schemas import (
     DriftReport,
     EvalReport,
     EvalSet,
+    EvalSetHistory,
     IngestReport,
     LossPoint,
     PromotionDecision,
@@ -151,6 +152,8 @@ def save_decision(db: Database, decision: PromotionDecision) -> PromotionDecisio
         values = {
             "id": decision.id,
             "project": decision.evidence.project,
+            "life": decision.history.life,
+            "conclusive": decision.conclusive,
             "verdict": decision.verdict.value,
             "low": decision.difference.low,
             "high": decision.difference.high,
@@ -158,6 +161,31 @@ def save_decision(db: Database, decision: PromotionDecision) -> PromotionDecisio
         }
         session.execute(insert(DecisionRow).values(values).on_conflict_do_nothing())
     return decision
+
+
+def history(db: Database, project: str, life: int) -> EvalSetHistory:
+    """The conclusive decisions that were made in this life of the project's eval set."""
+    with db.session() as session:
+        rows = session.execute(
+            sa.select(DecisionRow.verdict, sa.func.count())
+            .where(DecisionRow.project == project, DecisionRow.life == life, DecisionRow.conclusive)
+            .group_by(DecisionRow.verdict)
+        )
+        made = {str(verdict): int(count) for verdict, count in rows}
+    told = (made.get(verdict.value, 0) for verdict in (Verdict.HOLD, Verdict.REJECT, Verdict.PROMOTE))
+    return EvalSetHistory(life=life, **dict(zip(("held", "rejected", "promoted"), told, strict=True)))
+
+
+def won_before(db: Database, project: str) -> frozenset[str]:
+    """Ids of the eval items that a champion before the present one answered rightly, whenever it was judged."""
+    log = champion_log(db, project)
+    earlier = {move.to_system_id for move in log[1:]} - {move.to_system_id for move in log[:1]}
+    with db.session() as session:
+        records = session.scalars(sa.select(EvalReportRow.record).where(EvalReportRow.system_id.in_(earlier)))
+        reports = [EvalReport.model_validate(record) for record in records]
+    return frozenset(
+        answer.item_id for report in reports for answer in report.answers if answer.score is not None and answer.score.correct
+    )
 
 
 # --- the champion pointer -------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from tasks.cycle import CycleRun, cycle, decide_trigger, finish, skip
 from tasks.drift import check_drift
 from tasks.evaluation import current_champion, evaluate, new_challenger
 from tasks.forgetting import score_forgetting
-from tasks.promotion import decide, promote
+from tasks.promotion import decide, foresee, promote
 from tasks.report import write_report
 from tasks.results import RECORDS, RESULT_STORAGE
 from tasks.training import train
@@ -48,6 +48,7 @@ def turn(run: CycleRun, config: LoopConfig) -> Cycle:
     if not trigger.train:
         return finish(run.id, CycleState.NOTHING_NEW, trigger.reason)
 
+    foresee(config, evalset)
     dataset = training_data(run, config, ingested, labels, evalset)
     trained = train(run.id, config, dataset)
 
@@ -59,7 +60,7 @@ def turn(run: CycleRun, config: LoopConfig) -> Cycle:
     champion_report = evaluate(run.id, config, champion, evalset, "champion")
     challenger_report = evaluate(run.id, config, challenger, evalset, "challenger")
     retention = score_forgetting(run.id, config, champion, challenger)
-    decision = decide(run.id, config, champion_report, challenger_report, evalset)
+    decision = decide(run.id, config, champion_report, challenger_report, evalset, retention)
     write_report(
         run.id,
         champion,

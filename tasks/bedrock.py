@@ -6,7 +6,7 @@ throughput is made only when one is missing.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from prefect import task
@@ -103,10 +103,8 @@ def with_model(config: LoopConfig, cycle_id: str, system: System, work: Callable
         base = base_model(system.base_model)
         return work(lambda role: answering(base, cycle_id, role, system.adapter_id))
     ledger = Ledger(database(), cycle_id)
-    try:
+    with suppress(NotStored):  # then it is served, below, where its errors do not carry this one along
         return work(lambda role: stored_model(system.base_model, ledger, role))
-    except NotStored:
-        pass  # then it is served, below, where its errors do not carry this one along
     with _served(config, system) as served:
         return work(lambda role: _asked(system, served, ledger, role))
 

@@ -4,21 +4,23 @@ from functools import lru_cache
 from pathlib import Path
 
 from csift import registry
-from csift.config import BudgetConfig, LoopConfig, RetrievalConfig, TeacherConfig
+from csift.config import BudgetConfig, JudgeConfig, JudgeMember, LoopConfig, RetrievalConfig, TeacherConfig
 from csift.corpus import load_chunks
 from csift.db import database
 from csift.exceptions import ConfigError
 from csift.inference import LocalEngine
-from csift.interfaces import ObjectStore, Retriever
-from csift.judges import ReferenceJudge
+from csift.interfaces import Judge, ObjectStore, Retriever
+from csift.judges import FactualityJudge, FaithfulnessJudge, GradedJudge, HarmJudge, PanelJudge, ReferenceJudge, RubricJudge
 from csift.labels import document_splits
 from csift.ledger import Budget, Ledger
 from csift.llm import LanguageModel, is_served, local_model, remote_model
+from csift.metrics import Instruments
 from csift.models import BaseModel, resolve
+from csift.prices import FREE, Price, price_of
 from csift.registry import load
 from csift.retrieval import BedrockKnowledgeBase, ChromaIndex, MiniLM, minilm
 from csift.retrieval import embedder as make_embedder
-from csift.schemas import Adapter, Chunk, CorpusSnapshot, Teacher
+from csift.schemas import Adapter, Chunk, CorpusSnapshot, System, Teacher
 from csift.settings import settings
 from csift.storage import open_store
 from csift.synthesis import PairWriter, SpanWriter, Writer
@@ -125,9 +127,75 @@ def _served(config: TeacherConfig, budget: BudgetConfig, cycle_id: str) -> Langu
     )
 
 
-def judge(config: LoopConfig) -> ReferenceJudge:
-    """The configured judge."""
-    return ReferenceJudge(embedder(), config.judge.correct_from)
+def judge(config: LoopConfig, cycle_id: str | None = None) -> Judge:
+    """The configured judge; its calls are booked on the cycle, whose budget holds for them, or on none. Raises ConfigError as
+    remote_model does."""
+    told = config.judge
+    judges = [_single(config, member, cycle_id) for member in told.asked]
+    return PanelJudge(judges, told.correct_from) if told.name == "panel" else judges[0]
+
+
+def _single(config: LoopConfig, told: JudgeMember, cycle_id: str | None) -> Judge:
+    correct_from, max_tokens = config.judge.correct_from, config.judge.max_tokens
+    if told.model is None:
+        return ReferenceJudge(embedder(), correct_from)
+    model = _judge_model(config, told, cycle_id)
+    if told.name == "factuality":
+        return FactualityJudge(model, max_tokens)
+    if told.name == "graded":
+        return GradedJudge(model, correct_from, max_tokens)
+    return RubricJudge(model, told.rubric, correct_from, max_tokens)
+
+
+def judge_models(config: LoopConfig, cycle_id: str | None = None) -> list[LanguageModel]:
+    """The models that the configured judge asks, each once, for judges that compare pairs or measure something else. There is
+    none with the reference judge alone. Raises ConfigError as remote_model does."""
+    by_name: dict[str, JudgeMember] = {}
+    for member in config.judge.asked:
+        if member.model:
+            by_name.setdefault(member.model, member)
+    return [_judge_model(config, member, cycle_id) for member in by_name.values()]
+
+
+def _judge_model(config: LoopConfig, told: JudgeMember, cycle_id: str | None) -> LanguageModel:
+    spec = str(told.model)
+    if not is_served(spec):
+        return local_model(_engine(base_model(spec)), Ledger(database(), cycle_id), "judge")
+    return _served_judge(spec, told.usd_per_million_in, told.usd_per_million_out, config.judge, config.budget, cycle_id)
+
+
+@lru_cache(maxsize=8)
+def _served_judge(
+    spec: str, usd_in: float | None, usd_out: float | None, told: JudgeConfig, budget: BudgetConfig, cycle_id: str | None
+) -> LanguageModel:
+    """One object for all judges of a cycle that ask the same model, so that they share its slots. A budget is a cycle's."""
+    return remote_model(
+        spec,
+        Ledger(database(), cycle_id),
+        "judge",
+        settings=settings(),
+        concurrency=told.concurrency,
+        max_tokens=told.max_tokens,
+        budget=Budget(budget.usd, budget.tokens) if cycle_id else Budget(),
+        usd_per_million_in=usd_in,
+        usd_per_million_out=usd_out,
+    )
+
+
+def instruments(config: LoopConfig, system: System, cycle_id: str | None = None) -> Instruments:
+    """What a System's answers are measured with. The first model that the configured judge asks tells what is made up and what is
+    harmful; without one, words and refusals do. Raises ConfigError as remote_model does."""
+    found, price = chunks(system.snapshot_id), _price(system)
+    if models := judge_models(config, cycle_id):
+        return Instruments(embedder(), found, price, FaithfulnessJudge(models[0]), HarmJudge(models[0]))
+    return Instruments(embedder(), found, price)
+
+
+def _price(system: System) -> Price | None:
+    """Of the model that answers. A custom model is paid for by the hour, so its tokens have none."""
+    if system.custom_model:
+        return None
+    return price_of(system.base_model) if is_served(system.base_model) else FREE
 
 
 @lru_cache(maxsize=2)

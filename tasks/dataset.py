@@ -31,7 +31,7 @@ def prefer(cycle_id: str, config: LoopConfig, labels: LabelSet, harvest: Harvest
         config, cycle_id, champion, lambda ask: synthesis.sample_answers(ask("preferences"), rows, texts, report)
     )
     answers = [entry for entry in sampled if not isinstance(entry, Failure)]
-    gold = synthesis.against_gold(judge(config), answers)
+    gold = synthesis.against_gold(judge(config, cycle_id), answers)
     if not is_served(config.teacher.model):
         return gold
     return gold + synthesis.judge_answers(served_teacher(config, cycle_id), answers, texts, report)

@@ -7,10 +7,10 @@ from csift.bedrock import system_of
 from csift.config import LoopConfig
 from csift.db import database
 from csift.evaluation import evaluate as evaluate_system
-from csift.rag import standard_program, standard_program_hash
+from csift.rag import program_of, standard_program_hash
 from csift.schemas import Adapter, CorpusSnapshot, CustomModel, EvalReport, EvalSet, GenerationParams, System
 from tasks.bedrock import Ask, with_model
-from tasks.collaborators import base_model, judge, retriever
+from tasks.collaborators import base_model, instruments, judge, retriever, store
 from tasks.progress import reporter
 
 
@@ -47,13 +47,16 @@ def _configured(config: LoopConfig, snapshot: CorpusSnapshot, adapter_id: str | 
 def evaluate(cycle_id: str, config: LoopConfig, system: System, evalset: EvalSet, role: str) -> EvalReport:
     """Every question of the set through the System's program; answers and scores that exist are not made again.
 
+    Under another judge the answers are not asked for again, as the ledger has them.
+
     A custom model is asked the general questions in the same go, as it is paid for while it serves.
     """
     db, show = database(), reporter(f"judge {role}")
 
     def work(ask: Ask) -> EvalReport:
-        program = standard_program(retriever(config), system.k)
-        report = evaluate_system(db, system, evalset, program, ask("rag"), judge(config), show)
+        program = program_of(system, retriever(config), store())
+        measured_with = instruments(config, system, cycle_id)
+        report = evaluate_system(db, system, evalset, program, ask("rag"), judge(config, cycle_id), measured_with, show)
         if system.custom_model:
             forgetting.score(db, [system], lambda _: ask("general"), show)
         return report

@@ -1,29 +1,63 @@
 """Decide, and move the champion."""
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from csift import cycles, promotion, registry
 from csift.config import LoopConfig
 from csift.db import database
+from csift.judges.calibration import require_calibrated
 from csift.leases import Lease
-from csift.schemas import ChampionMove, EvalReport, EvalSet, GatePolicy, PromotionDecision, System
+from csift.reports.decision import render_decision
+from csift.reports.verdicts import outlook_sentence
+from csift.schemas import ChampionMove, EvalReport, EvalSet, GatePolicy, Outlook, PromotionDecision, Retention, System
+from tasks.collaborators import judge, store
+from tasks.progress import reporter
+
+
+@task(name="gate outlook", cache_policy=NO_CACHE)
+def foresee(config: LoopConfig, evalset: EvalSet) -> Outlook:
+    """What tonight's decision can tell, before anything is spent on it. Raises GateError when the gate may not take the judge."""
+    db = database()
+    policy = policy_of(config)
+    require_calibrated(db, judge(config).id, config.judge.name, policy.min_agreement)
+    told = outlook_of(config, evalset)
+    reporter("gate")("gate", 1, 1, outlook_sentence(told))
+    create_markdown_artifact(key="gate-outlook", markdown=outlook_sentence(told), description="What the gate can tell")
+    return told
 
 
 @task(name="decide")
 def decide(
-    cycle_id: str, config: LoopConfig, champion: EvalReport, challenger: EvalReport, evalset: EvalSet
+    cycle_id: str, config: LoopConfig, champion: EvalReport, challenger: EvalReport, evalset: EvalSet, retention: Retention
 ) -> PromotionDecision:
-    """The gate's verdict, stored with everything it was decided on."""
-    db = database()
+    """The gate's verdict, stored with everything it was decided on. Evidence that was decided on before is not decided anew."""
+    db, policy = database(), policy_of(config)
     with cycles.stage(db, cycle_id, "decide") as made:
-        policy = GatePolicy.model_validate(config.gate.model_dump(exclude={"promote"}))
-        decision = registry.save_decision(db, promotion.decide(promotion.pair(champion, challenger, evalset), policy))
+        require_calibrated(db, champion.judge_id, config.judge.name, policy.min_agreement)
+        evidence = promotion.pair(champion, challenger, evalset, retention, registry.won_before(db, config.project))
+        decision = registry.find(db, PromotionDecision, promotion.decision_id(evidence, policy))
+        if decision is None:
+            history = registry.history(db, config.project, evalset.life)
+            decision = registry.save_decision(db, promotion.decide(evidence, history, policy))
+        store().put(f"decisions/{decision.id}.html", render_decision(decision).encode())
         cycles.note(db, cycle_id, decision_id=decision.id)
         made.append(decision.id)
     create_table_artifact(key="decision", table=_rows(decision), description=f"{decision.verdict}: {decision.reason}")
     return decision
+
+
+def outlook_of(config: LoopConfig, evalset: EvalSet) -> Outlook:
+    """What the next decision on a set of the project can tell."""
+    db, policy = database(), policy_of(config)
+    items = promotion.target_items(evalset, registry.won_before(db, config.project), policy)
+    return promotion.outlook(items, registry.history(db, config.project, evalset.life), policy)
+
+
+def policy_of(config: LoopConfig) -> GatePolicy:
+    """The gate's part of the configuration."""
+    return GatePolicy.model_validate(config.gate.model_dump(exclude={"promote"}))
 
 
 def _rows(decision: PromotionDecision) -> list[dict[str, str]]:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -11,9 +11,10 @@ os.environ["CSIFT_DATA_DIR"] = _DATA.name
 os.environ.pop("CSIFT_DATABASE_URL", None)
 os.environ.pop("CSIFT_STORE_URL", None)
 
-import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from encoders import WordEmbedder  # noqa: E402
 
+from bench.teacher_server import TeacherServer  # noqa: E402
 from csift.db import Database, database  # noqa: E402
 from csift.hashing import sha256  # noqa: E402
 from csift.models import BaseModel  # noqa: E402
@@ -45,25 +46,6 @@ def db() -> Iterator[Database]:
 def project(request: pytest.FixtureRequest) -> str:
     """A project name of the test's own."""
     return "t-" + sha256(request.node.nodeid)[:12]
-
-
-class WordEmbedder:
-    """A bag of hashed words: similar texts are similar, nothing is loaded. Counts the texts it embeds."""
-
-    id = "words"
-    dim = 256
-
-    def __init__(self) -> None:
-        self.embedded: list[str] = []
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        self.embedded += texts
-        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
-        for row, text in zip(vectors, texts, strict=True):
-            for word in text.lower().split():
-                row[int(sha256(word.strip(".,:;?!"))[:8], 16) % self.dim] += 1
-            row /= np.linalg.norm(row) or 1
-        return vectors
 
 
 @pytest.fixture
@@ -117,3 +99,16 @@ def prefect_server(db: Database) -> Iterator[None]:
         ):
             result_storage()
             yield
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[TeacherServer], None]]:
+    """Makes `openai/...` of this process mean a server."""
+
+    def point(server: TeacherServer) -> None:
+        monkeypatch.setenv("CSIFT_OPENAI_BASE_URL", server.openai_url)
+        settings.cache_clear()
+
+    yield point
+    monkeypatch.undo()
+    settings.cache_clear()

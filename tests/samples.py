@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from csift.hashing import content_id, sha256
+from csift.metrics import RefusalGuard, WordGrounding
 from csift.reports.run_report import RunReport
 from csift.reports.status import Lineage, PastCycle, Status
 from csift.schemas import (
@@ -17,13 +18,17 @@ from csift.schemas import (
     EvalItem,
     EvalReport,
     EvalSet,
+    EvalSetHistory,
     Evidence,
     Failure,
     GatePolicy,
     GenerationParams,
+    GuardReading,
+    GuardResult,
     Interval,
     JudgedAnswer,
     LossPoint,
+    Metric,
     PairedItem,
     PromotionDecision,
     Rejection,
@@ -82,7 +87,7 @@ def sample_eval_set(items: Sequence[EvalItem] | None = None) -> EvalSet:
     """An eval set of the given questions."""
     chosen = tuple(items if items is not None else sample_items())
     evalset_id = content_id("evalset", [item.id for item in chosen])
-    return EvalSet(id=evalset_id, project=PROJECT, items=chosen, retired=sample_retired(), previous_id=None)
+    return EvalSet(id=evalset_id, project=PROJECT, life=1, items=chosen, retired=sample_retired(), previous_id=None)
 
 
 def sample_system(adapter_id: str | None = None) -> System:
@@ -128,6 +133,32 @@ def sample_eval_report(
         seconds_per_answer=0.41,
         tokens=231 * len(correct),
         cost_usd=0.0,
+        metrics=_sample_metrics(evalset, given),
+    )
+
+
+def _sample_metrics(evalset: EvalSet, answers: Sequence[JudgedAnswer]) -> tuple[Metric, ...]:
+    """Some of those that a report has, with made-up intervals; the weaker System was not timed to its first token."""
+    scores = [answer.score.value for answer in answers if answer.score]
+    golds, mean = sum(item.answer is not None for item in evalset.items), sum(scores) / len(scores)
+    words = WordGrounding().id
+
+    def metric(name: str, value: float, spread: float, n: int, over: str, by: str = "rules") -> Metric:
+        bounds = Interval(value=value, low=max(0.0, value - spread), high=value + spread)
+        return Metric(name=name, value=bounds, n=n, over=over, by=by)
+
+    return (
+        metric("score", mean, 0.11, len(scores), "judged answers", JUDGE),
+        metric("exact_match", round(0.8 * mean, 3), 0.16, golds, "answerable questions"),
+        metric("bertscore", 0.4 + 0.5 * mean, 0.06, golds, "answerable questions", "all-minilm-l6-v2-float32"),
+        metric("recall_at_k", 0.875, 0.11, 8, "questions whose answer stands in their document to the letter"),
+        metric("faithfulness", 0.5 + 0.4 * mean, 0.07, len(scores) - 1, "answers with a claim of their own", words),
+        metric("hallucinated", 0.4 * (1 - mean), 0.1, len(scores) - 1, "answers with a claim of their own", words),
+        metric("guard_not_refused", 0.25, 0.19, 12, "guard questions", RefusalGuard().id),
+        metric("seconds_p50", 0.41, 0.02, len(answers), "answers", "clock"),
+        metric("seconds_p95", 0.62, 0.15, len(answers), "answers", "clock"),
+        *([metric("first_token_seconds_p50", 0.19, 0.01, len(answers), "answers", "clock")] if mean > 0.5 else []),
+        metric("tokens_out", 10.0, 2.0, len(answers), "answers", "tokenizer"),
     )
 
 
@@ -177,6 +208,11 @@ def sample_evidence(evalset: EvalSet, champion: EvalReport, challenger: EvalRepo
         champion_report_id=champion.id,
         challenger_report_id=challenger.id,
         items=items,
+        readings=(
+            GuardReading(name="general questions", kind="points", champion=0.31, challenger=0.3, worst=-0.05),
+            GuardReading(name="seconds an answer", kind="ratio", champion=0.4, challenger=0.38, worst=1.02),
+            GuardReading(name="tokens an answer", kind="ratio", champion=410.0, challenger=402.0, worst=0.99),
+        ),
     )
 
 
@@ -201,7 +237,16 @@ def sample_decision(
         challenger_accuracy=Interval(value=after, low=after - 0.09, high=min(1, after + 0.09)), difference=difference,
         wins=sum(b < a for b, a in pairs), losses=sum(b > a for b, a in pairs), ties=sum(b == a for b, a in pairs),
         failures=len(evidence.items) - len(pairs), slices=_slices(evidence, verdict), evidence=evidence,
-        policy=GatePolicy(confidence=0.95, resamples=10_000, min_items=10, max_failure_share=0.1, seed=0),
+        p_value=0.00021, level=0.0127, conclusive=True,
+        guards=tuple(
+            GuardResult(reading=reading, limit=limit, holds=True)
+            for reading, limit in zip(evidence.readings, (-0.15, 2.0, 2.0), strict=True)
+        ),
+        history=EvalSetHistory(life=1, held=0, rejected=0, promoted=0),
+        policy=GatePolicy(
+            false_promotion_rate=0.05, confidence=0.95, target="all", margin=0.05, general_margin=0.15, max_slowdown=2.0,
+            max_tokens=2.0, min_items=10, max_failure_share=0.1, min_agreement=0.8,
+        ),
     )  # fmt: skip
 
 
@@ -221,6 +266,7 @@ def _slices(evidence: Evidence, verdict: Verdict) -> tuple[SliceResult, ...]:
             items=sum(name in item.slices for item in evidence.items),
             difference=Interval(value=made_up[name][0], low=made_up[name][1], high=made_up[name][2]),
             blocks=made_up[name][2] < 0,
+            guarded=made_up[name][1] > -0.05,
         )
         for name in names
     )

@@ -39,7 +39,8 @@ def test_help_lists_the_commands(tmp_path: Path) -> None:
     result = csift("--help", cwd=tmp_path)
 
     assert result.returncode == 0
-    assert {"run", "backfill", "ingest", "feedback", "status", "rollback", "decide", "up"} <= set(result.stdout.split())
+    commands = {"run", "backfill", "ingest", "feedback", "status", "rollback", "decide", "up", "evalset", "judge", "benchmark"}
+    assert commands <= set(result.stdout.split())
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:

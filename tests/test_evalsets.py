@@ -3,7 +3,7 @@
 import pytest
 
 from csift.db import Database
-from csift.evalsets import freeze
+from csift.evalsets import freeze, newest, refresh
 from csift.exceptions import LabelError
 from csift.registry import load
 from csift.schemas import EvalSet, Label, LabelSet, RetiredLabel, Split
@@ -74,3 +74,43 @@ def test_the_set_before_is_the_last_one_frozen(db: Database, project: str) -> No
     third = freeze(db, project, labels(label("q1"), label("q2"), label("q3")), 2)
     assert (second.previous_id, third.previous_id) == (first.id, second.id)
     assert {item.id: item.guarded for item in third.items} == {"q1": True, "q2": False, "q3": True}
+
+
+# --- lives ------------------------------------------------------------------------------------------------------------
+
+
+def test_sets_that_share_questions_are_of_one_life(db: Database, project: str) -> None:
+    first = freeze(db, project, labels(label("q1"), label("q2")), 2)
+    second = freeze(db, project, labels(label("q2"), label("q3")), 2)
+    assert (first.life, second.life) == (1, 1)
+
+
+def test_a_refresh_has_questions_that_no_decision_was_made_on_and_begins_a_life(db: Database, project: str) -> None:
+    used = [label("q1"), label("q2")]
+    freeze(db, project, labels(*used), 2)
+    now = labels(*used, label("q3"), label("g1", split="golden"), label("t", split="train"))
+    fresh = refresh(db, project, now, 2)
+    assert [item.id for item in fresh.items] == ["g1", "q3"]
+    assert (fresh.life, fresh.previous_id is not None, newest(db, project)) == (2, True, fresh)
+    assert freeze(db, project, now, 2) == fresh  # what was opened stays, what was used stays out
+    later = freeze(db, project, labels(*now.labels, label("q4"), label("g2", split="golden")), 2)
+    assert [(item.id, item.guarded) for item in later.items] == [("g1", True), ("q3", True), ("q4", False)]
+    assert later.life == 2
+
+
+def test_a_refresh_without_fresh_questions_is_refused(db: Database, project: str) -> None:
+    with pytest.raises(LabelError, match="has no eval set yet"):
+        refresh(db, project, labels(label("q1"), label("q2")), 2)
+    with pytest.raises(LabelError, match="has no eval set yet; run a cycle"):
+        newest(db, project)
+    freeze(db, project, labels(label("q1"), label("q2")), 2)
+    with pytest.raises(LabelError, match=r"1 eval and golden questions .* were never decided on, and the gate needs 2"):
+        refresh(db, project, labels(label("q1"), label("q2"), label("q3")), 2)
+
+
+def test_a_question_twice_is_refused_with_the_ids(db: Database, project: str) -> None:
+    twin = label("q2").model_copy(update={"question": " Q1 ?"})
+    with pytest.raises(LabelError, match=r"2 eval questions are the same as another \(q1, q2\); keep one of each"):
+        freeze(db, project, labels(label("q1"), twin), 2)
+    other_document = twin.model_copy(update={"document_id": "b.md"})
+    assert len(freeze(db, project, labels(label("q1"), other_document), 2).items) == 2

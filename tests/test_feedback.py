@@ -508,7 +508,7 @@ def test_kto_takes_what_people_said_and_where_they_said_nothing_the_two_sides_of
 
 
 def test_advice_counts_what_people_said(splits: Team, tiny_model: BaseModel, tmp_path: Path) -> None:
-    empty = EvalSet(id="evalset-1", project=splits.project, items=(), retired=(), previous_id=None)
+    empty = EvalSet(id="evalset-1", project=splits.project, life=1, items=(), retired=(), previous_id=None)
     with splits.db.session() as session:
         row = {"id": empty.id, "project": empty.project, "record": empty.model_dump(mode="json")}
         session.execute(insert(EvalSetRow).values(row).on_conflict_do_nothing())

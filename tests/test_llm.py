@@ -1,12 +1,13 @@
 """The local model: calls of many threads in one batch, whatever their timing."""
 
+import os
 import random
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dspy
 import pytest
@@ -14,6 +15,7 @@ from teachers import Model, ask_all
 
 from csift.db import Database
 from csift.exceptions import ModelError
+from csift.interfaces import Messages
 from csift.ledger import Call, Ledger
 from csift.llm import WAVE, local_model
 from csift.prompts import answer_signature
@@ -97,6 +99,36 @@ def test_a_single_call_needs_no_other(db: Database, project: str) -> None:
 
     assert within(ask) == "ALONE"
     assert [generation.text for generation in model.take_spent()] == []  # they belong to the thread that asked
+
+
+def test_calls_of_threads_that_nobody_announced_are_gathered_while_the_model_is_busy(db: Database, project: str) -> None:
+    asked = questions(13)
+
+    class Busy(Model):
+        lock = threading.Lock()
+
+        def generate(self, prompts: Sequence[Messages], *told: Any) -> list[Generation]:
+            assert self.lock.acquire(blocking=False), "two batches at once"
+            while not self.batches and len(prompts) + len(model._caller._waiting) < len(asked):  # type: ignore[attr-defined]
+                os.sched_yield()  # nothing public says that they wait
+            answers = super().generate(prompts, *told)
+            self.lock.release()
+            return answers
+
+    engine = Busy(project)
+    model = local_model(engine, Ledger(db), "rag")
+    predict = dspy.Predict(answer_signature())
+
+    def ask(question: str) -> str:
+        return str(predict(excerpts="-", question=question).answer)
+
+    def all_at_once() -> Any:
+        parallel = dspy.Parallel(num_threads=len(asked), disable_progress_bar=True)
+        with dspy.context(lm=model.lm, adapter=model.adapter):
+            return parallel([(ask, {"question": question}) for question in asked])
+
+    assert within(all_at_once) == [question.upper() for question in asked]
+    assert len(engine.batches) <= 2
 
 
 def test_progress_is_told_after_each_wave(db: Database, project: str) -> None:

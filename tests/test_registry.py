@@ -12,6 +12,7 @@ from csift.config import CorpusConfig, SourceConfig
 from csift.corpus import ingest
 from csift.dataset import save
 from csift.db import Database
+from csift.db.judging import EvalReportRow, EvalSetRow
 from csift.exceptions import GateError
 from csift.interfaces import Progress, no_progress
 from csift.leases import Lease, hold
@@ -20,6 +21,7 @@ from csift.registry import (
     champion,
     champion_log,
     find,
+    history,
     load,
     load_losses,
     promote,
@@ -29,12 +31,14 @@ from csift.registry import (
     save_drift,
     save_loss,
     save_system,
+    won_before,
 )
 from csift.schemas import (
     Adapter,
     Chunk,
     DatasetVersion,
     DriftReport,
+    EvalSetHistory,
     Example,
     GenerationParams,
     LossPoint,
@@ -143,6 +147,39 @@ def test_only_a_promote_verdict_moves_the_champion(verdict: Verdict, made: Proje
     with pytest.raises(GateError, match="only a PROMOTE verdict moves the champion"):
         promote(made.db, made.decision(base, challenger, verdict), base, challenger, made.lease)
     assert made.champion_k() == 1
+
+
+def test_the_history_of_an_eval_set_counts_its_conclusive_decisions_once(made: Project) -> None:
+    one, two, three = (made.system(k) for k in (1, 2, 3))
+    for verdict, challenger in ((Verdict.HOLD, two), (Verdict.HOLD, two), (Verdict.HOLD, three), (Verdict.PROMOTE, two)):
+        made.decision(one, challenger, verdict)
+    lost = made.decision(one, three, Verdict.REJECT)
+    save_decision(made.db, lost.model_copy(update={"id": "decision-vague", "conclusive": False}))
+    later = lost.history.model_copy(update={"life": 2})
+    save_decision(made.db, lost.model_copy(update={"id": "decision-later", "history": later}))
+    assert history(made.db, made.name, 1) == EvalSetHistory(life=1, held=2, rejected=1, promoted=1)
+    assert history(made.db, made.name, 2) == EvalSetHistory(life=2, held=0, rejected=1, promoted=0)
+    assert history(made.db, "another", 1).decisions == 0
+
+
+def test_what_earlier_champions_won_is_known(made: Project) -> None:
+    evalset = sample_eval_set(sample_items())
+    first, second = made.system(1), made.system(2)
+    bootstrap_champion(made.db, made.name, first)
+    right = [True, False] * (len(evalset.items) // 2)
+    for system in (first, second):
+        report = sample_eval_report(system, evalset, right if system is first else [True] * len(right))
+        with made.db.session() as session:
+            row = EvalReportRow(
+                id=report.id, record=report.model_dump(mode="json"), system_id=system.id, evalset_id=evalset.id, judge_id="j",
+                accuracy=0.5, low=0.4, high=0.6, failures=0,
+            )  # fmt: skip
+            session.merge(EvalSetRow(id=evalset.id, project=made.name, record=evalset.model_dump(mode="json")))
+            session.flush()
+            session.add(row)
+    assert won_before(made.db, made.name) == frozenset()  # the present champion's own wins are not an earlier one's
+    made.promote(first, second)
+    assert won_before(made.db, made.name) == {item.id for item, won in zip(evalset.items, right, strict=True) if won}
 
 
 def test_a_decision_promotes_only_the_system_it_is_about(made: Project) -> None:

@@ -30,7 +30,8 @@ from samples import (
 )
 
 from csift.exceptions import GateError
-from csift.reports import console, plots, wording
+from csift.reports import console, plots, run_console, status_console, verdicts, wording
+from csift.reports.answers import answers_table
 from csift.reports.page import minus
 from csift.reports.run_report import compare, href, render_run_report
 from csift.reports.status import PastCycle, status_json
@@ -113,7 +114,7 @@ def test_the_inputs_of_a_run_are_told_in_four_lines() -> None:
     evalset = run.evalset.model_copy(update={"retired": tuple(entry for entry in sample_retired() if entry.split == "eval")})
     out = io.StringIO()
 
-    console.print_inputs(sample_drift(), evalset, run.dataset, Console(file=out, width=200))
+    run_console.print_inputs(sample_drift(), evalset, run.dataset, Console(file=out, width=200))
 
     drift, questions, teacher, sources = out.getvalue().splitlines()
     assert drift.startswith("Drift: drift. The current questions differ")
@@ -127,6 +128,7 @@ def test_the_report_says_the_decision_first_and_the_ids_last(page: Page) -> None
     assert page.headings == [
         "The challenger should replace the champion.",
         "Champion and challenger",
+        "Answers, champion and challenger",
         "Every question, both answers",
         "Training",
         "What it could do before",
@@ -143,7 +145,7 @@ def test_the_report_says_the_decision_first_and_the_ids_last(page: Page) -> None
 def test_each_verdict_has_its_badge_and_its_words(verdict: Verdict) -> None:
     html = render_run_report(sample_run_report(verdict))
     assert f'class="badge {verdict.lower()}">{verdict}<' in html
-    assert wording.HEADLINES[verdict] in html
+    assert verdicts.HEADLINES[verdict] in html
 
 
 def test_every_eval_question_is_there_with_both_answers_and_the_judges_reason(page: Page) -> None:
@@ -411,7 +413,7 @@ def test_words_for_numbers() -> None:
 
 def print_sample_cycle(out: Console) -> None:
     run = sample_run_report()
-    console.print_cycle(
+    run_console.print_cycle(
         run.cycle,
         run.decision,
         run.champion_report,
@@ -434,7 +436,7 @@ def test_colour_changes_nothing_but_colour() -> None:
     assert re.sub(r"\x1b\[[\d;]*m", "", coloured) == printed(print_sample_cycle)
 
 
-@pytest.mark.parametrize("draw", [print_sample_cycle, lambda out: console.print_status(sample_status(), out)])
+@pytest.mark.parametrize("draw", [print_sample_cycle, lambda out: status_console.print_status(sample_status(), out)])
 def test_nothing_but_a_path_is_wider_than_80_columns_or_has_control_codes(draw) -> None:
     lines = printed(draw).splitlines()
     assert all(len(line) <= 80 for line in lines if not line.startswith("Report: "))
@@ -443,7 +445,7 @@ def test_nothing_but_a_path_is_wider_than_80_columns_or_has_control_codes(draw) 
 
 def test_a_cycle_that_failed_says_why_and_what_its_stages_took() -> None:
     cycle = sample_cycle(CycleState.FAILED, "no room for the adapter")
-    text = printed(lambda out: console.print_cycle(cycle, None, None, None, None, None, out))
+    text = printed(lambda out: run_console.print_cycle(cycle, None, None, None, None, None, out))
     assert "failed: no room for the adapter" in text
     assert "3 min 24 s" in text
     assert "Report" not in text
@@ -451,14 +453,14 @@ def test_a_cycle_that_failed_says_why_and_what_its_stages_took() -> None:
 
 def test_nothing_new_names_the_reason_and_the_champion_that_stays() -> None:
     cycle = sample_cycle(CycleState.NOTHING_NEW, "no document, label or feedback changed.")
-    text = printed(lambda out: console.print_nothing_new(cycle, sample_challenger(), out))
+    text = printed(lambda out: run_console.print_nothing_new(cycle, sample_challenger(), out))
     assert "Nothing new: no document, label or feedback changed. Nothing was retrained.\n" in text
     assert sample_challenger().id in text
 
 
 def test_status_shows_champion_lineage_documents_cycles_drift_and_holder() -> None:
     status = replace(sample_status(), holder="box pid 77 since 02:00")
-    text = printed(lambda out: console.print_status(status, out))
+    text = printed(lambda out: status_console.print_status(status, out))
     for part in (
         status.champion.id,
         "adapter-9a0364b9e99bb480",
@@ -475,14 +477,16 @@ def test_status_shows_champion_lineage_documents_cycles_drift_and_holder() -> No
 
 def test_status_of_a_new_project_says_what_to_do() -> None:
     empty = replace(sample_status(), champion=None, since=None, lineage=None, cycles=())
-    assert "No champion yet: run `csift run nightly`." in printed(lambda out: console.print_status(empty, out))
+    assert "No champion yet: run `csift run nightly`." in printed(lambda out: status_console.print_status(empty, out))
     assert {status_json(empty)[key] for key in ("decision", "low", "high", "drift", "champion", "lineage")} == {None}
 
 
 def test_status_cuts_a_long_list_of_documents_and_says_how_many_more() -> None:
     status = sample_status()
     documents = tuple(DocumentRef(document_id=f"d{n}.md", sha256="0" * 64) for n in range(50))
-    text = printed(lambda out: console.print_status(replace(status, lineage=replace(status.lineage, documents=documents)), out))
+    text = printed(
+        lambda out: status_console.print_status(replace(status, lineage=replace(status.lineage, documents=documents)), out)
+    )
     assert "d39.md" in text
     assert "d40.md" not in text
     assert "10 more: csift status --json" in text
@@ -523,6 +527,32 @@ def test_a_champion_without_adapter_is_the_untrained_model_and_told_once() -> No
     page = Page(render_run_report(replace(run, retention=sample_retention(sample_system()))))
     assert "the champion, which is the untrained base model, 30:" in page.text
     assert "Untrained" not in page.text
+
+
+def test_what_was_measured_of_the_answers_stands_with_its_interval_and_over_which_answers() -> None:
+    run = sample_run_report()
+    rows = {row[0]: row[1:] for row in answers_table(run.champion_report, run.challenger_report).rows}
+    assert rows["Exact match"] == ("33.3% (17.3 to 49.3)", "59.5% (43.5 to 75.5)", "11 answerable questions")
+    assert rows["Judge's score, mean"][2] == "12 and 11 judged answers"
+    assert rows["Time per answer, median"][0] == "0.41 s (0.39 s to 0.43 s)"
+    assert rows["Time to the first token, median"][0] == "not measured"
+    assert "Something made up, by words" in rows
+    assert "Cost per answer" not in rows  # in neither report
+    page = Page(render_run_report(run))
+    assert "an answer that is nonsense is no refusal" in page.text
+
+
+def test_reports_of_before_there_were_metrics_have_no_table_of_them() -> None:
+    run = sample_run_report()
+    bare = {"metrics": (), "guard": ()}
+    older = replace(
+        run,
+        champion_report=run.champion_report.model_copy(update=bare),
+        challenger_report=run.challenger_report.model_copy(update=bare),
+    )
+    html = render_run_report(older)
+    assert "Answers, champion and challenger" not in html
+    assert "#answers" not in html
 
 
 def test_status_json_of_a_failed_last_cycle_claims_no_decision() -> None:

@@ -23,7 +23,7 @@ from csift.db import Database
 from csift.exceptions import DatabaseError
 from csift.jobs import LOST, Job, JobState, Stand
 from csift.leases import hold, holder_name
-from csift.reports import console
+from csift.reports import console, status_console
 from csift.reports.status import Now, now_json, status_json
 from csift.reports.watch import EVERY_SECONDS, Changes, facts, picture, print_watch, print_watch_json
 from csift.schemas import CycleState, StageRun, Verdict
@@ -219,7 +219,7 @@ def test_a_script_reads_the_same_keys_with_watch_and_without() -> None:
 def test_status_without_watch_shows_the_training_too() -> None:
     out = io.StringIO()
     status = replace(sample_status(), holder=RUNNER, jobs=(training(24),))
-    console.print_status(status, Console(file=out, width=200, theme=console._THEME))
+    status_console.print_status(status, Console(file=out, width=200, theme=console._THEME))
     assert "train 24/60, sft loss 0.24, 310 tokens/s, 1.2 min left; on gpu-1 pid 7, attempt 2 of 5\n" in out.getvalue()
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from csift.db.base import Base, RecordTable, now
@@ -24,7 +24,7 @@ class SystemRow(RecordTable, Base):
 
 
 class EvalReportRow(RecordTable, Base):
-    """EvalReport: computed once per System, EvalSet and Judge."""
+    """EvalReport: computed once per System, EvalSet, Judge and what was measured with."""
 
     __tablename__ = "eval_reports"
     system_id: Mapped[str] = mapped_column(ForeignKey("systems.id"))
@@ -34,7 +34,6 @@ class EvalReportRow(RecordTable, Base):
     low: Mapped[float]
     high: Mapped[float]
     failures: Mapped[int]
-    __table_args__ = (UniqueConstraint("system_id", "evalset_id", "judge_id"),)
 
 
 class GeneralScoreRow(RecordTable, Base):
@@ -56,10 +55,30 @@ class RetentionRow(RecordTable, Base):
     high: Mapped[float]
 
 
+class JudgeCalibrationRow(RecordTable, Base):
+    """JudgeCalibration."""
+
+    __tablename__ = "judge_calibrations"
+    judge_id: Mapped[str] = mapped_column(index=True)
+    judge_name: Mapped[str]
+
+
 class DecisionRow(RecordTable, Base):
-    """PromotionDecision."""
+    """PromotionDecision; `life` is that of the project's eval set."""
 
     __tablename__ = "decisions"
+    project: Mapped[str] = mapped_column(index=True)
+    life: Mapped[int]
+    conclusive: Mapped[bool]
+    verdict: Mapped[str]
+    low: Mapped[float]
+    high: Mapped[float]
+
+
+class NightlyDecisionRow(RecordTable, Base):
+    """Decisions by the rule of before 0010, whose level held for one night alone. Nothing reads them; they happened."""
+
+    __tablename__ = "decisions_by_night"
     project: Mapped[str] = mapped_column(index=True)
     verdict: Mapped[str]
     low: Mapped[float]

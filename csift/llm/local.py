@@ -11,6 +11,7 @@ from csift.llm.mapping import LanguageModel
 from csift.schemas import Generation, GenerationParams
 
 WAVE = 32  # items in flight at once
+SETTLED = 0.05  # seconds without another call, of threads that nobody announced; an answer takes ten times as long
 
 
 def local_model(
@@ -23,10 +24,11 @@ def local_model(
 class GatheringEngine:
     """Answers concurrent calls in one batch.
 
-    Workers announce themselves (`enter`). When every one of them waits for an answer, all their calls go to the model together,
-    sorted by content; so what is in a batch depends on the work only, never on the timing of threads, and a run that was killed
-    and started again builds the same batches and gets the same answers. Answers are booked in the ledger before anybody sees
-    them, and calls found there are not made again.
+    The workers of `run` are known. When every one of them waits for an answer, all their calls go to the model together, sorted
+    by content; so what is in a batch depends on the work only, never on the timing of threads, and a run that was killed and
+    started again builds the same batches and gets the same answers. Calls from other threads (dspy.Parallel, dspy.Evaluate) are
+    gathered while the model is busy with the batch before, and until no other comes. Answers are booked in the ledger before
+    anybody sees them, and calls found there are not made again.
     """
 
     structured = False
@@ -39,18 +41,25 @@ class GatheringEngine:
         self._engine = engine
         self._ledger = ledger
         self._adapter_path = adapter_path
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._working = 0
+        self._answering = False
         self._waiting: list[tuple[Call, Future[Reply]]] = []
 
     def answer(self, call: Call) -> Reply:
-        """Blocks until the batch that the call went into is done."""
-        future: Future[Reply] = Future()
-        with self._lock:
-            self._waiting.append((call, future))
-            batch = self._ready()
-        self._run(batch)
-        return future.result()
+        """Blocks until the batch that the call went into is done. One of those who wait makes it."""
+        entry: tuple[Call, Future[Reply]] = (call, Future())
+        with self._changed:
+            self._waiting.append(entry)
+        try:
+            while batch := self._turn(entry[1]):
+                self._run(batch)
+                self._end_turn()
+        except BaseException:  # Ctrl-C while waiting: the others go on without this call
+            with self._changed:
+                self._waiting = [other for other in self._waiting if other is not entry]
+            raise
+        return entry[1].result()
 
     def run(self, one: Callable[[T], R], items: Sequence[T], done: Callable[[int], None]) -> list[R]:
         """In waves of `WAVE` threads; `done` after each."""
@@ -79,25 +88,40 @@ class GatheringEngine:
 
     def _enter(self, workers: int) -> None:
         """Announces workers; each ends with `_leave`."""
-        with self._lock:
+        with self._changed:
             self._working += workers
 
     def _leave(self) -> None:
         """One worker has made its last call."""
-        with self._lock:
+        with self._changed:
             self._working -= 1
-            batch = self._ready()
-        self._run(batch)
+            self._changed.notify_all()
 
-    def _ready(self) -> list[tuple[Call, Future[Reply]]]:
-        if not self._waiting or len(self._waiting) < self._working:
-            return []
-        batch, self._waiting = self._waiting, []
+    def _turn(self, future: Future[Reply]) -> list[tuple[Call, Future[Reply]]]:
+        """Waits for the answer, or for the batch that the caller is to make."""
+        with self._changed:
+            self._changed.wait_for(lambda: future.done() or (not self._answering and len(self._waiting) >= max(self._working, 1)))
+            if future.done():
+                return []
+            self._answering = True
+            try:
+                come = 0
+                while not self._working and come < len(self._waiting):  # threads that were started together come one by one
+                    come = len(self._waiting)
+                    self._changed.wait(SETTLED)
+            except BaseException:
+                self._end_turn()
+                raise
+            batch, self._waiting = self._waiting, []
         return sorted(batch, key=lambda entry: entry[0].key)
 
+    def _end_turn(self) -> None:
+        """Lets another of those who wait make the next batch."""
+        with self._changed:
+            self._answering = False
+            self._changed.notify_all()
+
     def _run(self, batch: list[tuple[Call, Future[Reply]]]) -> None:
-        if not batch:
-            return
         try:
             answers = self._answer([call for call, _ in batch])
         except BaseException as error:  # noqa: BLE001 - every waiting worker must hear of it, also of Ctrl-C

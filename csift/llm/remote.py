@@ -109,11 +109,11 @@ def remote_model(
     """
     provider, _, model = spec.partition("/")
     if not is_served(spec):
-        raise ConfigError(f"teacher.model {spec!r} names no served model; write bedrock/<model> or openai/<model>")
+        raise ConfigError(f"{spec!r} names no served model; write bedrock/<model> or openai/<model>")
     price = price_of(spec, usd_per_million_in, usd_per_million_out)
     if price is None and budget.usd is not None:
         raise ConfigError(
-            f"nobody knows what {spec} costs, and budget.usd is set; set teacher.usd_per_million_in and usd_per_million_out"
+            f"nobody knows what {spec} costs, and budget.usd is set; set usd_per_million_in and usd_per_million_out beside it"
         )
     if (budget.usd is not None or budget.tokens is not None) and ledger.cycle_id is None:
         raise ConfigError(f"{spec}: a budget belongs to a cycle, and these calls are booked on none; give the ledger a cycle")
@@ -354,7 +354,7 @@ class ServedCaller:
         alive = self._answered_at > began
         told = f"{error.kind}: {error.message}"
         if error.kind in {DENIED, UNKNOWN}:
-            raise TeacherError(f"{self.model}: {told}; correct the key, the region or teacher.model") from None
+            raise TeacherError(f"{self.model}: {told}; correct the key, the region or the model's name") from None
         if error.kind not in PASSING:
             raise ItemFailed(Failure(kind=error.kind, message=error.message)) from None
         silent = time.monotonic() - max(began, self._answered_at)

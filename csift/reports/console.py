@@ -1,14 +1,12 @@
-"""What the command line prints. Every table is drawn by `table`, every progress bar by `ProgressBars`.
+"""The parts of what the command line prints. Every table is drawn by `table`, every progress bar by `ProgressBars`.
 
 Tables fit 80 columns; into a pipe goes plain text without control codes. Results go to standard output, progress and
 errors to standard error. Paths are never wrapped, so that they can be copied.
 """
 
-import json
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,37 +14,15 @@ from typing import Self
 
 from rich import box
 from rich.console import Console, RenderableType
-from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.table import Table as RichTable
 from rich.text import Text
 from rich.theme import Theme
-from rich.tree import Tree
 
 from csift.reports import tables
-from csift.reports.forgetting import retention_sentence
-from csift.reports.status import Lineage, Status, drift_verdict, job_line, last_cycle, status_json
 from csift.reports.wording import (
-    HEADLINES,
     clock,
-    count,
-    drift_sentence,
-    money,
-    numbers_sentence,
-    points_interval,
-    when,
-)
-from csift.schemas import (
-    Cycle,
-    CycleState,
-    DatasetVersion,
-    DriftReport,
-    EvalReport,
-    EvalSet,
-    PromotionDecision,
-    Retention,
-    System,
 )
 
 _THEME = Theme(
@@ -62,7 +38,7 @@ _THEME = Theme(
         "bar.pulse": "cyan",
     }
 )
-_TONES = {
+TONES = {
     "PROMOTE": "good",
     "HOLD": "hold",
     "REJECT": "bad",
@@ -71,7 +47,6 @@ _TONES = {
     "interrupted": "hold",
 }
 _CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-_DOCUMENTS_SHOWN = 40
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -95,7 +70,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], num
     for name in columns:
         drawn.add_column(Text(name), justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(plain(cell), style=_TONES.get(cell, "")) for cell in row))
+        drawn.add_row(*(Text(plain(cell), style=TONES.get(cell, "")) for cell in row))
     return drawn
 
 
@@ -104,155 +79,31 @@ def plain(text: str) -> str:
     return text.translate(_CONTROL)
 
 
-def print_cycle(
-    cycle: Cycle,
-    decision: PromotionDecision | None,
-    champion: EvalReport | None,
-    challenger: EvalReport | None,
-    retention: Retention | None,
-    report_path: str | Path | None,
-    console: Console | None = None,
-) -> None:
-    """What a run ends with: champion and challenger, the decision, what was forgotten, time per stage, where the report is.
-
-    A cycle that ended otherwise says how and why. `decision`, both reports and `retention` are None where it came to none.
-    """
-    out = console or make_console()
-    _line(out, f"{cycle.project}, {cycle.trigger} run of {when(cycle.scheduled_at)}", "head")
-    if cycle.state not in {CycleState.COMPLETED, CycleState.RUNNING}:
-        _line(out, f"{cycle.state.value}: {cycle.reason}", _TONES.get(cycle.state.value, "hold"))
-    if decision and champion and challenger:
-        _block(out, _draw(tables.comparison_table(decision, champion, challenger)))
-        if decision.slices:
-            _block(out, _draw(tables.slices_table(decision)))
-    if decision:
-        _decision(out, decision)
-    if retention:
-        out.print()
-        _line(out, f"Forgetting: {retention_sentence(retention)}")
-    _block(out, _draw(tables.stages_table(cycle)))
-    if report_path is not None:
-        out.print()
-        _path(out, "Report: ", report_path)
-
-
-def print_inputs(drift: DriftReport, evalset: EvalSet, dataset: DatasetVersion, console: Console | None = None) -> None:
-    """What a cycle went by: the drift check, the questions it was judged on, the data it was trained on."""
-    out = console or make_console()
-    _line(out, f"Drift: {drift_verdict(drift)}. {drift_sentence(drift)}")
-    guarded = sum(item.guarded for item in evalset.items)
-    reasons = Counter(entry.reason for entry in evalset.retired)
-    retired = (
-        f"; {len(evalset.retired)} retired ({reasons['changed']} changed, {reasons['gone']} gone)" if evalset.retired else ""
-    )
-    _line(out, f"Eval set: {count(len(evalset.items), 'question')}, {guarded} guarded from the set before{retired}.")
-    teacher = dataset.synthesis
-    _line(out, f"Teacher: {teacher.accepted} of {count(teacher.candidates, 'candidate')} accepted.")
-    sources = ", ".join(f"{number} {source}" for source, number in dataset.sources.items() if number)
-    _line(out, f"Trained on {sources} examples.")
-
-
-def print_nothing_new(cycle: Cycle, champion: System | None, console: Console | None = None) -> None:
-    """What a run that found nothing to do ends with."""
-    out = console or make_console()
-    _line(out, f"{cycle.project}, {cycle.trigger} run of {when(cycle.scheduled_at)}", "head")
-    _line(out, f"Nothing new: {cycle.reason.rstrip('.')}. Nothing was retrained.")
-    if champion:
-        _line(out, f"The champion stays {champion.id} ({champion.adapter_id or champion.custom_model or 'no adapter'}).")
-    _line(out, f"Took {clock(sum(stage.seconds for stage in cycle.stages))}.", "muted")
-
-
-def print_status(status: Status, console: Console | None = None) -> None:
-    """The champion, what it was made from, the last cycles and their cost, the last drift check, and who runs now."""
-    out = console or make_console()
-    _line(out, status.project, "head")
-    if status.champion:
-        since = f", since {when(status.since)}" if status.since else ""
-        _line(out, f"Champion: {status.champion.id}{since}")
-    else:
-        _line(out, "No champion yet: run `csift run nightly`.")
-    if status.holder:
-        _line(out, f"Running now: {status.holder}", "hold")
-    for job in status.jobs:
-        _line(out, job_line(job, status.holder))
-    if status.lineage:
-        _block(out, _tree(status.lineage))
-    if status.cycles:
-        _block(out, _cycles(status))
-    last = last_cycle(status)
-    if last and last.decision:
-        _decision(out, last.decision)
-    checked = next((past.drift for past in status.cycles if past.drift), None)
-    if checked:
-        out.print()
-        _line(out, f"Drift: {drift_verdict(checked)}. {drift_sentence(checked)}")
-
-
-def print_status_json(status: Status) -> None:
-    """`status_json` as indented JSON on standard output."""
-    sys.stdout.write(json.dumps(status_json(status), indent=2, ensure_ascii=False) + "\n")
-
-
 def error_line(message: str, console: Console | None = None) -> None:
     """One line on standard error, however many the message has."""
     out = console or make_console(stderr=True)
     out.print(Text.assemble(("error: ", "bad"), plain(" ".join(message.split()))), soft_wrap=True)
 
 
-def _draw(made: tables.Table) -> RichTable:
+def draw(made: tables.Table) -> RichTable:
+    """A table of csift.reports.tables as the command line shows it."""
     return table(made.title, made.columns, made.rows, made.numeric)
 
 
-def _line(out: Console, text: str, style: str = "") -> None:
+def line(out: Console, text: str, style: str = "") -> None:
+    """One line of text of others, safe to print."""
     out.print(Text(plain(text), style=style))
 
 
-def _path(out: Console, label: str, path: str | Path) -> None:
-    out.print(Text.assemble((label, "muted"), plain(str(path))), soft_wrap=True)
+def path(out: Console, label: str, target: str | Path) -> None:
+    """A path after its label, never wrapped."""
+    out.print(Text.assemble((label, "muted"), plain(str(target))), soft_wrap=True)
 
 
-def _block(out: Console, drawn: RenderableType) -> None:
+def block(out: Console, drawn: RenderableType) -> None:
+    """What is set apart by an empty line before it."""
     out.print()
     out.print(drawn)
-
-
-def _decision(out: Console, decision: PromotionDecision) -> None:
-    out.print()
-    verdict = decision.verdict.value
-    out.print(Text.assemble((verdict, _TONES[verdict]), f"  {HEADLINES[decision.verdict]}."))
-    _indented(out, numbers_sentence(decision))
-    _indented(out, f"Why: {plain(decision.reason)}")
-
-
-def _indented(out: Console, text: str) -> None:
-    out.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
-
-
-def _tree(lineage: Lineage) -> Tree:
-    root = Tree(Text("Made from", style="head"), guide_style="muted")
-    node = root
-    node = node.add(Text(plain(lineage.adapter_id or lineage.custom_model or "no adapter")))
-    if lineage.dataset_id:
-        sources = ", ".join(f"{number:,} {source}" for source, number in sorted(lineage.sources.items()))
-        node = node.add(Text(f"{plain(lineage.dataset_id)}  {plain(sources)}"))
-    node = node.add(Text(f"{plain(lineage.snapshot_id)}  {count(len(lineage.documents), 'document')}"))
-    for document in lineage.documents[:_DOCUMENTS_SHOWN]:
-        node.add(Text.assemble((document.sha256[:12], "muted"), f"  {plain(document.document_id)}"))
-    if (more := len(lineage.documents) - _DOCUMENTS_SHOWN) > 0:
-        node.add(Text(f"{more:,} more: csift status --json", style="muted"))
-    return root
-
-
-def _cycles(status: Status) -> RichTable:
-    rows = []
-    for past in status.cycles:
-        outcome = past.decision.verdict.value if past.decision else past.cycle.state.value
-        difference = points_interval(past.decision.difference) if past.decision else ""
-        seconds = sum(stage.seconds for stage in past.cycle.stages)
-        started = when(past.cycle.scheduled_at).removesuffix(" UTC")
-        rows.append((started, past.cycle.trigger, outcome, difference, clock(seconds), money(past.cycle.cost.usd)))
-    columns = ("When (UTC)", "Trigger", "Outcome", "Difference, points", "Time", "Cost")
-    return table("Last cycles", columns, rows, numeric=columns[3:])
 
 
 class ProgressBars:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WIDE, NARROW = 720, 340  # for a screen and for a telephone
 
 # Colours that occur nowhere else stand for the roles until the SVG is text.
-_ROLES = {
+ROLES = {
     "ink": "#00000a",
     "muted": "#00000b",
     "line": "#00000c",
@@ -36,9 +36,9 @@ _THEME: dict[str, Any] = {
     "text.parse_math": False,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the layout is the same on every machine
     "font.size": 12,
-    "text.color": _ROLES["ink"],
-    "axes.labelcolor": _ROLES["muted"],
-    "axes.edgecolor": _ROLES["line"],
+    "text.color": ROLES["ink"],
+    "axes.labelcolor": ROLES["muted"],
+    "axes.edgecolor": ROLES["line"],
     "axes.linewidth": 1,
     "axes.facecolor": "none",
     "axes.spines.top": False,
@@ -48,10 +48,10 @@ _THEME: dict[str, Any] = {
     "axes.grid.axis": "both",
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
-    "grid.color": _ROLES["line"],
+    "grid.color": ROLES["line"],
     "grid.linewidth": 1,
-    "xtick.labelcolor": _ROLES["muted"],
-    "ytick.labelcolor": _ROLES["ink"],
+    "xtick.labelcolor": ROLES["muted"],
+    "ytick.labelcolor": ROLES["ink"],
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "xtick.minor.size": 0,
@@ -104,7 +104,7 @@ def _for_page(raw: str, name: str, title: str, width: int, height: int) -> str:
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
     body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', body)
     body = re.sub(r"font-family: [^;\"]*", "font-family: inherit", body)
-    for role, colour in _ROLES.items():
+    for role, colour in ROLES.items():
         body = body.replace(colour, f"var(--{role})")
     label = f'<title id="{name}-title">{escape(title)}</title>'
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
@@ -132,9 +132,9 @@ def difference_plot(decision: PromotionDecision, name: str, width: int) -> str:
     wide = width >= 560
 
     def draw(axes: "Axes") -> None:
-        axes.axvline(0, color=_ROLES["muted"], linewidth=1.2)
+        axes.axvline(0, color=ROLES["muted"], linewidth=1.2)
         for y, (_, _, interval) in enumerate(rows):
-            colour = _ROLES["good"] if interval.low > 0 else _ROLES["bad"] if interval.high < 0 else _ROLES["muted"]
+            colour = ROLES["good"] if interval.low > 0 else ROLES["bad"] if interval.high < 0 else ROLES["muted"]
             low, value, high = 100 * interval.low, 100 * interval.value, 100 * interval.high
             thick = 3.5 if y == 0 else 2
             axes.plot([low, high], [y, y], color=colour, linewidth=thick, solid_capstyle="round")
@@ -238,18 +238,18 @@ def _loss_panel(stage: StageLosses, title: str, width: int) -> Callable[["Axes"]
     known = [value for value in values if math.isfinite(value)] or [0.0]
 
     def draw(axes: "Axes") -> None:
-        axes.plot(steps, values, color=_ROLES["accent"], alpha=0.4, linewidth=1.2, marker="o" if len(steps) == 1 else None)
-        axes.plot(steps, means, color=_ROLES["accent"], linewidth=2.5, solid_capstyle="round")
-        axes.plot(steps[-1:], means[-1:], marker="o", markersize=7, color=_ROLES["accent"])
+        axes.plot(steps, values, color=ROLES["accent"], alpha=0.4, linewidth=1.2, marker="o" if len(steps) == 1 else None)
+        axes.plot(steps, means, color=ROLES["accent"], linewidth=2.5, solid_capstyle="round")
+        axes.plot(steps[-1:], means[-1:], marker="o", markersize=7, color=ROLES["accent"])
         # Right of the curve, where nothing is drawn; the layout makes room for it.
         last = f"{means[-1]:.2f}" if abs(means[-1]) >= 0.1 else f"{means[-1]:.2g}"
         axes.annotate(
             last.replace("-", "−"), (steps[-1], means[-1]), xytext=(8, 0), textcoords="offset points",
-            va="center", color=_ROLES["accent"], weight="bold",
+            va="center", color=ROLES["accent"], weight="bold",
         )  # fmt: skip
         axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=10)
         axes.grid(visible=False, axis="x")
-        axes.tick_params(axis="y", labelcolor=_ROLES["muted"])
+        axes.tick_params(axis="y", labelcolor=ROLES["muted"])
         axes.locator_params(axis="y", nbins=5)
         axes.locator_params(axis="x", nbins=8 if width >= 560 else 4, integer=True)
         axes.set_xlim(0, 1.02 * steps[-1])
@@ -257,7 +257,7 @@ def _loss_panel(stage: StageLosses, title: str, width: int) -> Callable[["Axes"]
         room = 0.12 * ((high - low) or 1)
         axes.set_ylim(low - room if low < 0 else 0, high + room)
         if low < 0:
-            axes.axhline(0, color=_ROLES["muted"], linewidth=1.2)
+            axes.axhline(0, color=ROLES["muted"], linewidth=1.2)
         axes.set_xlabel("optimiser step", labelpad=8)
         axes.set_ylabel(loss_unit(stage.method), labelpad=8)
 
@@ -282,7 +282,7 @@ def yield_plot(report: SynthesisReport, name: str, width: int) -> str:
     bars = _bars(report)
 
     def draw(axes: "Axes") -> None:
-        colours = [_ROLES["good"], *[_ROLES["quiet"]] * (len(bars) - 1)]
+        colours = [ROLES["good"], *[ROLES["quiet"]] * (len(bars) - 1)]
         axes.barh(range(len(bars)), [number for _, number in bars], height=0.62, color=colours)
         for y, (_, number) in enumerate(bars):
             axes.annotate(f"{number:,}", (number, y), xytext=(7, 0), textcoords="offset points", va="center")
@@ -317,7 +317,7 @@ def styles_plot(counts: Mapping[str, Mapping[str, int]], name: str, width: int) 
         ends = [0] * len(styles)
         for source in sources:
             widths = [counts[style].get(source, 0) for style in styles]
-            axes.barh(range(len(styles)), widths, left=ends, height=0.62, color=_ROLES[_SOURCE_ROLES[source]], label=source)
+            axes.barh(range(len(styles)), widths, left=ends, height=0.62, color=ROLES[_SOURCE_ROLES[source]], label=source)
             ends = [end + more for end, more in zip(ends, widths, strict=True)]
         for y, end in enumerate(ends):
             axes.annotate(f"{end:,}", (end, y), xytext=(7, 0), textcoords="offset points", va="center")
@@ -350,9 +350,9 @@ def lengths_plot(what: str, values: Sequence[int], name: str, width: int) -> str
     edges = [step * index - 0.5 for index in range(top // step + 2)]
 
     def draw(axes: "Axes") -> None:
-        axes.hist([min(value, top) for value in values], bins=edges, color=_ROLES["accent"], rwidth=0.9)
+        axes.hist([min(value, top) for value in values], bins=edges, color=ROLES["accent"], rwidth=0.9)
         median = sorted(values)[round(0.5 * (len(values) - 1))]
-        axes.axvline(median, color=_ROLES["ink"], linewidth=1.5)
+        axes.axvline(median, color=ROLES["ink"], linewidth=1.5)
         axes.annotate(
             f"median {median:,}", (median, 1), xycoords=("data", "axes fraction"), xytext=(5, -2), textcoords="offset points",
             va="top", weight="bold",
@@ -360,7 +360,7 @@ def lengths_plot(what: str, values: Sequence[int], name: str, width: int) -> str
         axes.margins(y=0.2)
         axes.set_xlim(min(values) - step, edges[-1] + step / 2)
         axes.grid(visible=False, axis="x")
-        axes.tick_params(axis="y", labelcolor=_ROLES["muted"])
+        axes.tick_params(axis="y", labelcolor=ROLES["muted"])
         axes.locator_params(axis="both", nbins=5, integer=True)
         axes.set_xlabel(what.lower(), labelpad=8)
         axes.set_ylabel("rows", labelpad=8)

@@ -13,7 +13,8 @@ from urllib.parse import quote, urlsplit
 from markupsafe import Markup
 
 from csift.exceptions import GateError
-from csift.reports import plots, tables, wording
+from csift.reports import plots, tables, verdicts
+from csift.reports.answers import answers_table, guard_sentence
 from csift.reports.forgetting import retention_sentence, retention_table
 from csift.reports.page import render_page
 from csift.schemas import (
@@ -104,9 +105,13 @@ def render_run_report(run: RunReport) -> str:
         "run_report.html",
         run=run,
         groups=groups,
-        headline=wording.HEADLINES[run.decision.verdict],
-        numbers=wording.numbers_sentence(run.decision),
+        headline=verdicts.HEADLINES[run.decision.verdict],
+        numbers=verdicts.numbers_sentence(run.decision),
         comparison=tables.comparison_table(run.decision, run.champion_report, run.challenger_report),
+        measured=answers_table(run.champion_report, run.challenger_report),
+        guard_note=guard_sentence(run.champion_report, run.challenger_report),
+        guards=tables.guards_table(run.decision),
+        budget=verdicts.budget_sentence(run.decision),
         slices=tables.slices_table(run.decision),
         guarded=sum(item.guarded for item in run.evalset.items),
         rejected=tables.counts_table("Refused candidates by reason", "Reason", run.dataset.synthesis.rejected),

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from csift.reports.wording import count, duration, level, money, percent, percent_interval, points_interval
-from csift.schemas import Cost, Cycle, EvalReport, PromotionDecision, RetiredLabel
+from csift.reports.wording import count, duration, level, money, percent, percent_interval, points, points_interval
+from csift.schemas import Cost, Cycle, EvalReport, GuardResult, PromotionDecision, RetiredLabel
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,22 @@ def comparison_table(decision: PromotionDecision, champion: EvalReport, challeng
         row("Failed judgements", *(f"{report.failures:,}" for report in reports)),
         row("Seconds per answer", *(f"{report.seconds_per_answer:.2f}" for report in reports)),
         row("Tokens", *(f"{report.tokens:,}" for report in reports)),
-        row("Cost", *(money(report.cost_usd) for report in reports)),
+        row("Cost", *("n/a" if report.cost_usd is None else money(report.cost_usd) for report in reports)),
     )
     return Table("Champion and challenger", ("Measure", "Champion", "Challenger"), rows, frozenset({"Champion", "Challenger"}))
 
 
 def slices_table(decision: PromotionDecision) -> Table:
-    """The paired difference by slice. A slice blocks when its whole interval is below zero."""
+    """The paired difference by slice, its bounds one-sided 95% each, and what the gate makes of it."""
     won, lost = _won_and_lost(decision)
-    columns = ("Slice", "Questions", "Won, lost", f"Difference, points ({level(decision.policy.confidence)})", "Gate")
+    columns = ("Slice", "Questions", "Won, lost", "Difference, points (90%)", "Gate")
     rows = tuple(
         (
             part.name,
             f"{part.items:,}",
             f"{won[part.name]:,}, {lost[part.name]:,}",
             points_interval(part.difference),
-            _BLOCKS if part.blocks else "passes",
+            _BLOCKS if part.blocks else ("passes" if part.guarded else "unguarded"),
         )
         for part in decision.slices
     )
@@ -59,6 +59,21 @@ def slices_table(decision: PromotionDecision) -> Table:
 
 
 _BLOCKS = "blocks"
+
+
+def guards_table(decision: PromotionDecision) -> Table:
+    """What must not get worse: both Systems, the 95% bound on the bad side, and what the gate allows."""
+
+    def row(guard: GuardResult) -> tuple[str, ...]:
+        reading, share = guard.reading, guard.reading.kind == "points"
+        values = [percent(value) if share else f"{value:.3g}" for value in (reading.champion, reading.challenger)]
+        worst = f"{points(reading.worst)} points" if share else f"{reading.worst:.2f} times"
+        limit = f"{points(guard.limit)} points" if share else f"{guard.limit:g} times"
+        return reading.name.capitalize(), *values, worst, limit, "holds" if guard.holds else _BLOCKS
+
+    columns = ("What", "Champion", "Challenger", "At worst (95% bound)", "Allowed", "Gate")
+    rows = tuple(row(guard) for guard in decision.guards)
+    return Table("What must not get worse", columns, rows, frozenset(columns[1:5]), frozenset({_BLOCKS}))
 
 
 def _won_and_lost(decision: PromotionDecision) -> tuple[Counter[str], Counter[str]]:

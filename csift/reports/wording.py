@@ -1,4 +1,4 @@
-"""How numbers and verdicts are put into words, the same in reports and on the command line.
+"""How numbers are put into words, the same in reports and on the command line.
 
 Intervals are written "value (low to high)". Shares are percentages; their differences are percentage points, signed.
 A number that does not exist (nothing was judged) is "n/a".
@@ -8,13 +8,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from csift.schemas import DriftReport, Interval, PromotionDecision, Verdict
-
-HEADLINES = {
-    Verdict.PROMOTE: "The challenger should replace the champion",
-    Verdict.HOLD: "The champion stays: this run does not settle whether the challenger is better",
-    Verdict.REJECT: "The champion stays: the challenger does worse",
-}
+from csift.schemas import DriftReport, Interval
 
 
 def percent(share: float) -> str:
@@ -88,19 +82,6 @@ def spread(values: Sequence[int]) -> tuple[str, str, str, str]:
         return ("n/a",) * 4
     last = len(ordered) - 1
     return tuple(f"{ordered[round(share * last)]:,}" for share in (0, 0.5, 0.9, 1))  # type: ignore[return-value]
-
-
-def numbers_sentence(decision: PromotionDecision) -> str:
-    """Both accuracies and the paired difference in one sentence."""
-    difference = decision.difference
-    judged = decision.wins + decision.losses + decision.ties
-    before, after = percent(decision.champion_accuracy.value), percent(decision.challenger_accuracy.value)
-    sentence = (
-        f"On {count(judged, 'question')} judged for both, the challenger was right on {after} and the champion on "
-        f"{before}: a paired difference of {points(difference.value)} points, "
-        f"{level(decision.policy.confidence)} interval {points(difference.low)} to {points(difference.high)}."
-    )
-    return f"{sentence} {count(decision.failures, 'question')} could not be judged." if decision.failures else sentence
 
 
 def drift_sentence(drift: DriftReport) -> str:

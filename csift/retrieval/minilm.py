@@ -59,15 +59,31 @@ class MiniLM:
         import torch
 
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        for rows, states in self._states(texts):
+            vectors[rows] = torch.nn.functional.normalize(states.mean(dim=1), dim=1).cpu().numpy()
+        return vectors
+
+    def token_vectors(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Texts → float32 [tokens, 384] each, rows of unit length; the first and the last are [CLS] and [SEP]."""
+        import torch
+
+        vectors: dict[int, NDArray[np.float32]] = {}
+        for rows, states in self._states(texts):
+            vectors.update(zip(rows, torch.nn.functional.normalize(states, dim=2).cpu().numpy(), strict=True))
+        return [vectors[row] for row in range(len(texts))]
+
+    def _states(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Any]]:
+        """Rows of texts with a token count in common, and their last hidden states, float32 [rows, tokens, 384]."""
+        import torch
+
         if not texts:
-            return vectors
+            return
         tokens = self._tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
         for rows in _batches(tokens):
             ids = torch.tensor([tokens[row] for row in rows], device=self._model.device)
             with torch.inference_mode():
-                means = self._model(input_ids=ids).last_hidden_state.float().mean(dim=1)
-                vectors[rows] = torch.nn.functional.normalize(means, dim=1).cpu().numpy()
-        return vectors
+                states = self._model(input_ids=ids).last_hidden_state.float()
+            yield rows, states
 
 
 def _batches(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:

@@ -4,6 +4,7 @@ Every id that can be a content hash is one (`csift.hashing.content_id`), so the 
 """
 
 from csift.schemas.base import METHODS, STYLES, Commitment, CustomizationKind, Failure, Interval, Method, Record, Split, Style
+from csift.schemas.calibration import JudgeCalibration, LabelledAnswer
 from csift.schemas.corpus import (
     Chunk,
     Chunking,
@@ -34,17 +35,24 @@ from csift.schemas.forgetting import GeneralAnswer, GeneralScore, Retention, Ski
 from csift.schemas.judging import (
     ChampionMove,
     EvalReport,
+    EvalSetHistory,
     Evidence,
     GatePolicy,
+    GuardReading,
+    GuardResult,
     JudgedAnswer,
     JudgeItem,
+    Metric,
+    Outlook,
     PairedItem,
     PromotionDecision,
     Score,
+    ScorePart,
     SliceResult,
     Verdict,
 )
 from csift.schemas.operations import Cost, Cycle, CycleState, DriftReport, FeedbackRecord, StageRun, Trigger
+from csift.schemas.pairwise import PairItem, PairVerdict, Winner
 from csift.schemas.systems import Adapter, CustomModel, Generation, GenerationParams, LossPoint, StageLosses, System, Teacher
 
 __all__ = [
@@ -67,6 +75,7 @@ __all__ = [
     "EvalItem",
     "EvalReport",
     "EvalSet",
+    "EvalSetHistory",
     "Evidence",
     "Example",
     "Failure",
@@ -76,17 +85,25 @@ __all__ = [
     "GeneralScore",
     "Generation",
     "GenerationParams",
+    "GuardReading",
+    "GuardResult",
     "Hit",
     "HumanFeedback",
     "IngestReport",
     "Interval",
+    "JudgeCalibration",
     "JudgeItem",
     "JudgedAnswer",
     "Label",
     "LabelSet",
+    "LabelledAnswer",
     "LossPoint",
     "Method",
+    "Metric",
     "NearDuplicate",
+    "Outlook",
+    "PairItem",
+    "PairVerdict",
     "PairedItem",
     "PreferencePair",
     "PromotionDecision",
@@ -96,6 +113,7 @@ __all__ = [
     "Retention",
     "RetiredLabel",
     "Score",
+    "ScorePart",
     "SkillRetention",
     "SkippedDocument",
     "SliceResult",
@@ -110,4 +128,5 @@ __all__ = [
     "Teacher",
     "Trigger",
     "Verdict",
+    "Winner",
 ]

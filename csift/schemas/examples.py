@@ -1,7 +1,9 @@
 """Labels, examples, datasets, eval sets."""
 
+from collections.abc import Sequence
 from typing import Literal
 
+from csift.hashing import content_id
 from csift.schemas.base import Record, Split, Style
 
 
@@ -148,10 +150,17 @@ class EvalItem(Record):
 
 
 class EvalSet(Record):
-    """Frozen human-written questions whose documents are never trained on."""
+    """Frozen human-written questions whose documents are never trained on. Sets that share questions are of one `life`, over
+    which the gate's false-promotion rate holds; lives are counted from 1."""
 
     id: str
     project: str
+    life: int
     items: tuple[EvalItem, ...]
     retired: tuple[RetiredLabel, ...]
     previous_id: str | None
+
+    @staticmethod
+    def id_of(project: str, items: Sequence[EvalItem]) -> str:
+        """The id of a set with these items: a hash of all that is asked, but for what is guarded."""
+        return content_id("evalset", [project, [item.model_dump(exclude={"guarded"}) for item in items]])

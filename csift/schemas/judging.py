@@ -4,7 +4,17 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import Field
+
 from csift.schemas.base import Failure, Interval, Record
+
+
+class ScorePart(Record):
+    """What a score is made of: a panel's member, a rubric's criterion, a claim of the answer. `value` is None where it failed."""
+
+    name: str
+    value: float | None
+    note: str = ""
 
 
 class Score(Record):
@@ -13,6 +23,7 @@ class Score(Record):
     value: float
     correct: bool
     reason: str
+    parts: tuple[ScorePart, ...] = ()
 
 
 class JudgeItem(Record):
@@ -25,7 +36,10 @@ class JudgeItem(Record):
 
 
 class JudgedAnswer(Record):
-    """One eval item as one System answered it. Exactly one of score and failure is present."""
+    """One eval item as one System answered it. Exactly one of score and failure is present.
+
+    `metrics` has what was measured of this answer, by name; what does not apply to it, or cannot be measured, is not there.
+    """
 
     item_id: str
     question: str
@@ -37,10 +51,25 @@ class JudgedAnswer(Record):
     seconds: float
     score: Score | None
     failure: Failure | None
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class Metric(Record):
+    """A measure of a System's answers with its 95% interval, taken over `n` answers: `over` says which, `by` what measured."""
+
+    name: str
+    value: Interval
+    n: int
+    over: str
+    by: str
 
 
 class EvalReport(Record):
-    """A System on an EvalSet under a judge; `accuracy` is over the answers that were judged, failures are counted apart."""
+    """A System on an EvalSet under a judge. `accuracy` is over the answers that were judged, each metric over those it can be
+    measured of; failures are counted apart and never scored. `cost_usd` is None when nobody knows the model's price.
+
+    `guard` has the answers to the guard slice, which are in no other figure. Reports of before there were metrics have none.
+    """
 
     id: str
     system_id: str
@@ -52,7 +81,9 @@ class EvalReport(Record):
     failures: int
     seconds_per_answer: float
     tokens: int
-    cost_usd: float
+    cost_usd: float | None
+    metrics: tuple[Metric, ...] = ()
+    guard: tuple[JudgedAnswer, ...] = ()
 
 
 class Verdict(StrEnum):
@@ -73,26 +104,85 @@ class PairedItem(Record):
 
 
 class SliceResult(Record):
-    """The paired difference on a part of the eval set; it blocks a promotion when its upper bound is below zero."""
+    """The paired difference on a part of the eval set, its bounds one-sided 95% each. It blocks a promotion when the upper one is
+    below zero; it is guarded when the lower one excludes a loss of the margin."""
 
     name: str
     items: int
     difference: Interval
     blocks: bool
+    guarded: bool
+
+
+class GuardReading(Record):
+    """What must not get worse: means of both Systems, and the one-sided 95% bound on the bad side, of the difference for shares
+    (`points`), of challenger over champion for amounts (`ratio`)."""
+
+    name: str
+    kind: Literal["points", "ratio"]
+    champion: float
+    challenger: float
+    worst: float
+
+
+class GuardResult(Record):
+    """A guard's reading against the gate's limit."""
+
+    reading: GuardReading
+    limit: float
+    holds: bool
 
 
 class GatePolicy(Record):
-    """What the gate goes by. `confidence` is two-sided; `max_failure_share` of judge or model failures keeps it conclusive."""
+    """What the gate goes by.
 
+    `false_promotion_rate` is for the life of an eval set; `confidence` that of the intervals shown; `target` is `all` or the
+    slice on which the challenger must be better; margins are losses in accuracy, as shares, that are still accepted; the maxima
+    are times the champion's; `max_failure_share` of judge or model failures keeps a decision conclusive; `min_agreement` is asked
+    of the judge's calibration.
+    """
+
+    false_promotion_rate: float
     confidence: float
-    resamples: int
+    target: str
+    margin: float
+    general_margin: float
+    max_slowdown: float
+    max_tokens: float
     min_items: int
     max_failure_share: float
-    seed: int
+    min_agreement: float
+
+
+class EvalSetHistory(Record):
+    """The conclusive decisions so far in this life of a project's eval set, by verdict; a refresh begins the next life."""
+
+    life: int
+    held: int
+    rejected: int
+    promoted: int
+
+    @property
+    def decisions(self) -> int:
+        """All of them."""
+        return self.held + self.rejected + self.promoted
+
+
+class Outlook(Record):
+    """What the next decision can tell: the smallest observed rise in accuracy that it promotes, the true rise that it finds in
+    four of five cases (shares; None where no rise is large enough), its level, the share left of the eval set's budget."""
+
+    items: int
+    decision: int
+    level: float
+    smallest_rise: float | None
+    found_rise: float | None
+    left: float
+    low: bool
 
 
 class Evidence(Record):
-    """All that the gate decides on: the items of both reports, paired, and the ids they came from."""
+    """All that the gate decides on: the items of both reports, paired, the readings of its guards, and the ids they came from."""
 
     project: str
     champion_system_id: str
@@ -102,10 +192,14 @@ class Evidence(Record):
     champion_report_id: str
     challenger_report_id: str
     items: tuple[PairedItem, ...]
+    readings: tuple[GuardReading, ...]
 
 
 class PromotionDecision(Record):
-    """The gate's verdict with every number it was decided on; `evidence` and `policy` replay it."""
+    """The gate's verdict with every number it was decided on; `evidence`, `history` and `policy` replay it.
+
+    `p_value` is that of a rise as clear by chance, `level` what this decision asks for. What is not conclusive spends no budget.
+    """
 
     id: str
     verdict: Verdict
@@ -117,8 +211,13 @@ class PromotionDecision(Record):
     losses: int
     ties: int
     failures: int
+    p_value: float
+    level: float
+    conclusive: bool
     slices: tuple[SliceResult, ...]
+    guards: tuple[GuardResult, ...]
     evidence: Evidence
+    history: EvalSetHistory
     policy: GatePolicy
 
 

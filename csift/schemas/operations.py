@@ -104,7 +104,7 @@ class Cycle(Record):
 
     id: str
     project: str
-    trigger: Literal["schedule", "manual", "backfill", "dataset"]
+    trigger: Literal["schedule", "manual", "backfill", "dataset", "benchmark"]
     scheduled_at: datetime
     state: CycleState
     reason: str

@@ -15,13 +15,15 @@ class GenerationParams(Record):
 
 
 class Generation(Record):
-    """One model output; seconds is the wall time of its batch divided by the batch's size."""
+    """One model output; seconds is the wall time of its batch divided by the batch's size. `first_token_seconds` is how long it
+    took until the first token was there, None where nobody timed it."""
 
     text: str
     finish: Literal["stop", "length"]
     tokens_in: int
     tokens_out: int
     seconds: float
+    first_token_seconds: float | None = None
 
 
 class System(Record):

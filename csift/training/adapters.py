@@ -66,6 +66,7 @@ def start(base: BaseModel, config: TrainingConfig, previous: Path | None) -> Any
     from peft import PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM
 
+    from csift.training.attention import use_causal_attention
     from csift.training.lean import lean
 
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype=getattr(torch, best_dtype()), **_quantised(config))
@@ -84,6 +85,7 @@ def start(base: BaseModel, config: TrainingConfig, previous: Path | None) -> Any
         raise TrainingError(f"no adapter for {base.name}: {first}; correct training.target_modules") from None
     started.peft_config["default"].base_model_name_or_path = base.name  # no path of this machine in the artifact
     lean(started)
+    use_causal_attention(started.get_base_model())
     return started
 
 

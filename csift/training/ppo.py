@@ -95,7 +95,7 @@ class ProximalPolicy:
             rollout = self._roll_out(chosen)
             loss = self._learn(rollout)
             if not abs(loss) <= EXPLODED:
-                raise TrainingError(impossible(loss, step, [row.id for row in chosen]))
+                raise TrainingError(impossible("loss", loss, step, [row.id for row in chosen]))
             self.losses.append(loss)
             self.scores.append(rollout.score)
             self.tokens += int(rollout.seen.sum())

@@ -117,7 +117,7 @@ def kto(setup: Setup, rows: Sequence[RatedRow]) -> Any:
 
 def reward(setup: Setup, rows: Sequence[PreferenceRow]) -> Any:
     """A trainer of a number for each answer, higher for the better one."""
-    arguments = RewardConfig(**setup.arguments(setup.config.preference_rate), max_length=setup.config.max_length)
+    arguments = RewardConfig(**setup.arguments(setup.config.learning_rate), max_length=setup.config.max_length)
     trainer = RewardModelTrainer(
         model=setup.model,
         args=arguments,

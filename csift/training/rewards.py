@@ -65,10 +65,24 @@ class RewardModel:
 
 
 def classifier(base: BaseModel, tokenizer: Any) -> Any:
-    """The base model with a head of one number instead of the vocabulary's."""
+    """The base model with a head of one number instead of the vocabulary's. The head is float32: the steps of training are
+    smaller than what bfloat16 tells apart, and differences of scores are what counts."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
+    from csift.training.attention import use_causal_attention
+
+    class Head(torch.nn.Linear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return super().forward(input.to(self.weight.dtype))
+
     model = AutoModelForSequenceClassification.from_pretrained(base.path, dtype=getattr(torch, best_dtype()), num_labels=1)
     model.config.pad_token_id = tokenizer.pad_token_id
+    model.score.__class__ = Head
+    model.score.float()
+    use_causal_attention(model)
+    # Rows are padded behind their end, where no token of theirs looks; csift's attention takes no mask.
+    model.get_decoder().register_forward_pre_hook(
+        lambda module, given, told: (given, {**told, "attention_mask": None}), with_kwargs=True
+    )
     return model

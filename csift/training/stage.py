@@ -53,7 +53,7 @@ def fit_stage(stage: Stage, on_loss: Callable[[LossPoint], None], progress: Prog
     base, config, tokenizer = stage.base, stage.config, load_tokenizer(stage.base)
     setup = Setup(
         base=base,
-        model=_classifier(base, config, tokenizer) if stage.method == "reward" else start(base, config, stage.policy),
+        model=_classifier(stage, tokenizer) if stage.method == "reward" else start(base, config, stage.policy),
         tokenizer=tokenizer,
         config=config,
         work=stage.scratch / "trainer",
@@ -100,16 +100,20 @@ def trainers() -> Mapping[Method, Callable[..., Any]]:
     }
 
 
-def _classifier(base: BaseModel, config: TrainingConfig, tokenizer: Any) -> Any:
+def _classifier(stage: Stage, tokenizer: Any) -> Any:
+    """The model that becomes a reward model: what the stages before have learnt, and a new head (Ouyang et al., 2022)."""
     import torch
-    from peft import get_peft_model
+    from peft import get_peft_model, get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 
     from csift.training.adapters import lora
     from csift.training.lean import lean
     from csift.training.rewards import classifier
 
-    torch.manual_seed(config.seed)
-    model = get_peft_model(classifier(base, tokenizer), lora(config, base, "SEQ_CLS"))
+    torch.manual_seed(stage.config.seed)
+    model = get_peft_model(classifier(stage.base, tokenizer), lora(stage.config, stage.base, "SEQ_CLS"))
+    if stage.policy:
+        learnt = load_peft_weights(str(stage.policy), device="cpu")
+        set_peft_model_state_dict(model, {**get_peft_model_state_dict(model), **learnt})
     lean(model)
     return model
 

@@ -33,20 +33,35 @@ class WithRows:
 
 
 class Watched:
-    """Mixed into a trl trainer; `ids` are the example ids of its rows."""
+    """Mixed into a trl trainer; `ids` are the example ids of its rows. An impossible loss, or a gradient without a length, stops
+    the run and names the examples."""
 
     ids: Sequence[str]
     effective_batch: int
+    _rows: Sequence[int] = ()
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        """As the trainer's, but an impossible loss stops the run and names the examples."""
+        """As the trainer's, with a look at the loss."""
         rows = [one[ROWS] for one in inputs] if isinstance(inputs, list) else inputs.pop(ROWS).tolist()
         loss = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
         value = float(loss) * self.current_gradient_accumulation_steps  # type: ignore[attr-defined]
         if not math.isfinite(value) or abs(value) > EXPLODED:
-            step = self.state.global_step + 1  # type: ignore[attr-defined]
-            raise TrainingError(impossible(value, step, [self.ids[row] for row in rows]))
+            raise TrainingError(impossible("loss", value, self._step(), self._named(rows)))
+        self._rows = rows
         return loss
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """As the trainer's, with a look at the norm: clipped by an infinite one, every gradient is 0, and nothing is learnt."""
+        norm = super()._clip_grad_norm(model)  # type: ignore[misc]
+        if norm is not None and not math.isfinite(float(norm)):
+            raise TrainingError(impossible("gradient's norm", float(norm), self._step(), self._named(self._rows)))
+        return norm
+
+    def _step(self) -> int:
+        return int(self.state.global_step) + 1  # type: ignore[attr-defined]
+
+    def _named(self, rows: Sequence[int]) -> list[str]:
+        return [self.ids[row] for row in rows]
 
 
 class InOrder(Watched):
@@ -57,10 +72,10 @@ class InOrder(Watched):
         return ByLength(_lengths(rows), self.effective_batch, self.args.seed)  # type: ignore[attr-defined]
 
 
-def impossible(value: float, step: int, ids: Sequence[str]) -> str:
+def impossible(what: str, value: float, step: int, ids: Sequence[str]) -> str:
     """The message of a run that stops."""
     named = ", ".join(dict.fromkeys(ids)) or "(no ids)"
-    return f"the loss is {value:.4g} at step {step}, in a batch of {named}; look at these examples, or lower the learning rate"
+    return f"the {what} is {value:.4g} at step {step}, in a batch of {named}; look at these examples, or lower the learning rate"
 
 
 def _lengths(rows: Any) -> list[int]:

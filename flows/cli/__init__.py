@@ -77,6 +77,7 @@ def _environment(debug: bool) -> None:
         "DO_NOT_TRACK": "1",
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait starve each other on a busy machine
         "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",  # bars of DSPy's optimisers, read when tqdm is imported
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }.items():
         os.environ.setdefault(name, value)
@@ -91,6 +92,6 @@ def place(location: str) -> str:
 
 def main() -> None:
     """Entry point of the console script."""
-    from flows.cli import advise, bedrock, champion, dataset, feedback, ingest, loop, up  # noqa: F401
+    from flows.cli import advise, bedrock, benchmark, champion, dataset, evalset, feedback, ingest, judge, loop, up  # noqa: F401
 
     app()

@@ -1,6 +1,7 @@
 """`csift status`, `csift decide --replay` and `csift rollback`."""
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,7 +21,7 @@ def status(
     project = load_config(config).project
     from csift import overview
     from csift.db import database
-    from csift.reports import console
+    from csift.reports import status_console
     from csift.reports.watch import print_watch, print_watch_json
 
     db = database()
@@ -29,16 +30,18 @@ def status(
         with suppress(KeyboardInterrupt):
             (print_watch_json if as_json else print_watch)(overview.watch(db, project))
         return
-    (console.print_status_json if as_json else console.print_status)(overview.read_status(db, project))
+    (status_console.print_status_json if as_json else status_console.print_status)(overview.read_status(db, project))
 
 
 @command(app, "decide")
 def decide(
     replay: Annotated[str, typer.Option(help="Id of the decision.")],
     config: Config = DEFAULT_CONFIG,
+    page: Annotated[Path | None, typer.Option(help="Write the decision as a page for people, to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole record, for scripts.")] = False,
     debug: Debug = False,
 ) -> int:
-    """Decides again from the stored evidence; exit code 1 when the verdict differs."""
+    """Decides again from the stored evidence; exit code 1 when anything differs."""
     from csift import promotion, registry
     from csift.db import database
     from csift.schemas import PromotionDecision
@@ -46,6 +49,13 @@ def decide(
     stored = registry.load(database(), PromotionDecision, replay)
     again = promotion.replay(stored)
     same = again == stored
+    if page is not None:
+        from csift.reports.decision import render_decision
+
+        page.write_text(render_decision(stored), encoding="utf-8")
+    if as_json:
+        print(stored.model_dump_json(indent=2))
+        return 0 if same else 1
     print(f"{stored.id}: {stored.verdict}, replayed {again.verdict}: {'the same in every number' if same else 'NOT the same'}")
     print(again.reason)
     return 0 if same else 1

@@ -78,7 +78,7 @@ def _run(start: "Callable[[], State[Any]]") -> int:
 def _tell(cycle: Cycle) -> int:
     from csift import forgetting, registry
     from csift.db import database
-    from csift.reports import console
+    from csift.reports import run_console
     from csift.schemas import DatasetVersion, DriftReport, EvalReport, EvalSet, PromotionDecision
 
     db = database()
@@ -87,7 +87,7 @@ def _tell(cycle: Cycle) -> int:
     if cycle.trigger == "dataset":
         return _tell_dataset(cycle)
     if cycle.state is CycleState.NOTHING_NEW:
-        console.print_nothing_new(cycle, registry.champion(db, cycle.project))
+        run_console.print_nothing_new(cycle, registry.champion(db, cycle.project))
         return 0
     decision = registry.load(db, PromotionDecision, cycle.decision_id or "")
     champion, challenger = (
@@ -95,13 +95,13 @@ def _tell(cycle: Cycle) -> int:
         for id_ in (decision.evidence.champion_report_id, decision.evidence.challenger_report_id)
     )
     dataset = next(stage.record_id for stage in cycle.stages if stage.stage == "dataset")
-    console.print_inputs(
+    run_console.print_inputs(
         registry.load(db, DriftReport, cycle.drift_id or ""),
         registry.load(db, EvalSet, decision.evidence.evalset_id),
         registry.load(db, DatasetVersion, dataset or ""),
     )
     retention = forgetting.of_cycle(db, cycle)
-    console.print_cycle(cycle, decision, champion, challenger, retention, cycle.report_uri)
+    run_console.print_cycle(cycle, decision, champion, challenger, retention, cycle.report_uri)
     return 0
 
 

@@ -71,7 +71,12 @@ class Loop:
             return session.scalar(sa.text(query)) or 0
 
     def decision(self, cycle: Cycle) -> PromotionDecision:
-        return registry.load(self.db, PromotionDecision, cycle.decision_id or "")
+        """Without what a clock told, and the id, which is made of it as well."""
+        made = registry.load(self.db, PromotionDecision, cycle.decision_id or "")
+        readings = tuple(reading for reading in made.evidence.readings if "seconds" not in reading.name)
+        evidence = made.evidence.model_copy(update={"readings": readings})
+        guards = tuple(guard for guard in made.guards if "seconds" not in guard.reading.name)
+        return made.model_copy(update={"id": "", "evidence": evidence, "guards": guards})
 
     def curve(self, cycle: Cycle) -> list[float]:
         adapter = next(stage.record_id for stage in cycle.stages if stage.stage == "train")

@@ -73,7 +73,7 @@ corpus = { sources = [{ location = "corpus" }], questions = ["questions.jsonl"] 
 teacher = { tune_steps = 2 }
 synthesis = { candidates = 2 }
 training = { max_steps = 2, batch_size = 1 }
-gate = { min_items = 2, resamples = 1000 }
+gate = { min_items = 2 }
 drift = { reference = "traffic.jsonl", current = "traffic.jsonl", permutations = 99 }
 """)
     return toml

@@ -43,7 +43,9 @@ def config(tmp_path: Path, project: str, tiny_model: BaseModel) -> LoopConfig:
         "units": 2,
         "usd_per_unit_hour": 20.5,
     }
-    return configure(tmp_path, project, tiny_model.path, launcher="bedrock", bedrock=bedrock)
+    made = configure(tmp_path, project, tiny_model.path, launcher="bedrock", bedrock=bedrock)
+    # four questions can say no more than p = 0.0625
+    return made.model_copy(update={"gate": made.gate.model_copy(update={"false_promotion_rate": 0.4})})
 
 
 @pytest.fixture
@@ -128,7 +130,7 @@ def test_the_next_night_pays_for_what_is_new_alone(db: Database, config: LoopCon
     asked = server.count("Converse")
     left = provision(connect(server), quote(registry.custom_model_of(db, champion)[0], 2, None, 20.5), at_once)
 
-    again = run(config.model_copy(update={"gate": config.gate.model_copy(update={"resamples": 500})}))
+    again = run(config.model_copy(update={"gate": config.gate.model_copy(update={"margin": 0.04})}))
     assert again.reason == "the champion was made from these inputs already"
     assert left.arn not in server.throughputs  # of a run that was killed
     assert (len(server.jobs), len(served(server)), server.count("Converse")) == (1, 2, asked)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,6 @@ from csift.db.learning import CallRow
 from csift.exceptions import BudgetExhausted, TeacherError
 from csift.models import BaseModel
 from csift.schemas import Cycle, CycleState
-from csift.settings import settings
 from flows.build_dataset import build_dataset
 from tasks.collaborators import store
 
@@ -72,19 +71,6 @@ def test_the_champions_wrong_answers_become_preference_pairs(db: Database, confi
     pairs = dataset.load_preferences(db, version)
     assert pairs
     assert all(pair.chosen != pair.rejected and pair.context_chunk_ids and 0 < pair.margin <= 1 for pair in pairs)
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[TeacherServer], None]]:
-    """Makes `openai/...` of this process mean a server."""
-
-    def point(server: TeacherServer) -> None:
-        monkeypatch.setenv("CSIFT_OPENAI_BASE_URL", server.openai_url)
-        settings.cache_clear()
-
-    yield point
-    monkeypatch.undo()
-    settings.cache_clear()
 
 
 def script(prompt: str, time: int) -> Reply:

@@ -60,6 +60,9 @@ def test_a_cycle_runs_every_stage_and_leaves_its_evidence(db: Database, config: 
     assert {stage.state for stage in cycle.stages} == {"completed"}
     decision = registry.load(db, PromotionDecision, cycle.decision_id or "")
     assert replay(decision) == decision
+    assert decision.history.decisions == 0
+    assert registry.history(db, config.project, 1).decisions == 1
+    assert {guard.reading.name for guard in decision.guards} == {"general questions", "seconds an answer", "tokens an answer"}
     challenger = next(s.record_id for s in cycle.stages if s.stage == "train")
     assert [point.step for point in registry.load_losses(db, challenger or "")] == [1, 2, 3]
     page = Path(cycle.report_uri or "").read_text()

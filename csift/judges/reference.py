@@ -1,13 +1,17 @@
-"""The reference judge: scores short answers against gold answers by numbers, words and embeddings, with no network."""
+"""The reference judge: scores answers against gold answers by numbers, words and embeddings, with no network."""
 
 import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from csift.hashing import content_id
 from csift.interfaces import Embedder
-from csift.schemas import Failure, JudgeItem, Score
+from csift.judges.features import PROSE_FROM, Cosines, Weights, cosines, fit, prose_features, shipped_weights
+from csift.schemas import Failure, JudgeItem, LabelledAnswer, Score
 from csift.textmatch import (
     Quantity,
     Reading,
@@ -21,12 +25,14 @@ from csift.textmatch import (
     tokens,
 )
 
-PARSER_VERSION = 1  # raise it whenever a score could change: it is part of the judge's id
+PARSER_VERSION = 2  # raise it whenever a score could change: it is part of the judge's id
 
-PROSE_FROM = 20  # words from which a gold answer is compared as prose, its numbers being only part of the wording
 BURIED_FROM = 40  # words from which an answer to a short question hands over its source instead of answering
 # Words that say what sort of thing the answer is; "the Moon button" answers "Moon key".
 _KIND_WORDS = frozenset(["button", "key", "colour", "line", "mode", "setting"])
+
+
+NOT_EMBEDDED = Cosines()
 
 
 class Mark(NamedTuple):
@@ -40,39 +46,63 @@ class ReferenceJudge:
     """Scores an answer against its gold answer; needs no network.
 
     Short golds are matched on their quantities (numbers with units, dates, part numbers), then on their words; golds of
-    `PROSE_FROM` words and more on token F1 (Rajpurkar et al., SQuAD, EMNLP 2016) and embedding cosine. Yes and no are
-    matched on the answer's polarity; a gold of None on refusal.
+    `PROSE_FROM` words and more by the fitted mean of similarities in csift.judges.features. Yes and no are matched on the
+    answer's polarity; a gold of None on refusal. An answer is correct from a value of `correct_from`, whatever gave the value.
     """
 
-    def __init__(self, embedder: Embedder, correct_from: float = 0.6) -> None:
+    def __init__(self, embedder: Embedder, correct_from: float = 0.6, weights: Weights | None = None) -> None:
+        """`weights` are the shipped ones by default."""
         self.embedder = embedder
         self.correct_from = correct_from
-        self.id = content_id("judge", ["reference", PARSER_VERSION, correct_from, embedder.id])
+        self.weights = weights or shipped_weights()
+        self.id = content_id("judge", ["reference", PARSER_VERSION, correct_from, embedder.id, self.weights.values])
 
     def judge(self, items: Sequence[JudgeItem]) -> list[Score | Failure]:
         """One Score per item, in the same order; all texts are embedded in one batch.
 
         An embedding that is not a number makes its item a Failure. Whatever the embedder raises passes through.
         """
-        return [self._score(item, cosine) for item, cosine in zip(items, self._cosines(items), strict=True)]
+        return [self._score(item, found) for item, found in zip(items, cosines(items, self.embedder), strict=True)]
 
-    def _cosines(self, items: Sequence[JudgeItem]) -> list[float]:
-        texts = sorted({text for item in items if item.gold is not None for text in (item.gold, item.answer)})
-        if not texts:
-            return [0.0] * len(items)
-        vectors = dict(zip(texts, self.embedder.embed(texts), strict=True))
-        return [0.0 if item.gold is None else float(vectors[item.gold] @ vectors[item.answer]) for item in items]
-
-    def _score(self, item: JudgeItem, cosine: float) -> Score | Failure:
-        if not math.isfinite(cosine):
+    def _score(self, item: JudgeItem, similar: Cosines) -> Score | Failure:
+        if not all(map(math.isfinite, similar)):
             return Failure(kind="embedding", message=f"{self.embedder.id} gave no finite similarity for {item.answer[:80]!r}")
-        mark = mark_answer(item, min(max(cosine, 0.0), 1.0))
+        mark = mark_answer(item, similar, self.weights)
         value = round(mark.value, 4)
         return Score(value=value, correct=value >= self.correct_from, reason=mark.reason)
 
 
-def mark_answer(item: JudgeItem, cosine: float) -> Mark:
-    """Marks one answer; `cosine` in [0, 1] is the similarity of answer and gold."""
+class _Remembering:
+    """An Embedder that embeds each text once."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.id, self.dim = embedder.id, embedder.dim
+        self._embedder = embedder
+        self._known: dict[str, NDArray[np.float32]] = {}
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        new = sorted({text for text in texts if text not in self._known})
+        self._known.update(zip(new, self._embedder.embed(new), strict=True))
+        return np.array([self._known[text] for text in texts], dtype=np.float32)
+
+
+def judge_out_of_fold(labels: Sequence[LabelledAnswer], embedder: Embedder, correct_from: float = 0.6) -> list[Score | Failure]:
+    """What the reference judge says of labelled answers, in the same order, each group with weights fitted on all others: how it
+    does on questions that it was not fitted on. Raises ConfigError as `fit`."""
+    once = _Remembering(embedder)
+    once.embed([text for label in labels for text in (label.item.question, label.item.answer, label.item.gold or "")])
+    said: dict[int, Score | Failure] = {}
+    for group in sorted({label.group for label in labels}):
+        inside = [place for place, label in enumerate(labels) if label.group == group]
+        taught = [(label.item, label.score) for label in labels if label.group != group and label.score is not None]
+        weights = fit([item for item, _ in taught], [score for _, score in taught], once)
+        judge = ReferenceJudge(once, correct_from, weights)
+        said |= zip(inside, judge.judge([labels[place].item for place in inside]), strict=True)
+    return [said[place] for place in range(len(labels))]
+
+
+def mark_answer(item: JudgeItem, similar: Cosines = NOT_EMBEDDED, weights: Weights | None = None) -> Mark:
+    """Marks one answer; `weights` are the shipped ones by default."""
     if not item.answer.strip():
         return Mark(0.0, "empty answer")
     refused = is_refusal(item.answer)
@@ -86,12 +116,12 @@ def mark_answer(item: JudgeItem, cosine: float) -> Mark:
     if not tokens(item.gold):  # a bare symbol such as "+"
         return Mark(1.0, "same symbol") if item.gold.strip() in item.answer.split() else Mark(0.0, "another symbol")
     if len(tokens(item.gold)) >= PROSE_FROM:
-        return _mark_prose(item.gold, item.answer, cosine)
+        return _mark_prose(item.gold, item.answer, similar, weights or shipped_weights())
     if len(tokens(item.answer)) > max(BURIED_FROM, 4 * len(tokens(item.gold))):
         return Mark(0.3, f"buried in {len(tokens(item.answer))} words")
     if read(item.gold).quantities:
         return _mark_quantities(item.gold, item)
-    return _mark_words(item.gold, item, cosine)
+    return _mark_words(item.gold, item, min(max(similar.answer_gold, 0.0), 1.0))
 
 
 def _mark_polarity(gold: str, item: JudgeItem) -> Mark:
@@ -102,8 +132,8 @@ def _mark_polarity(gold: str, item: JudgeItem) -> Mark:
     return Mark(1.0, f"says {name}") if name == normalise(gold) else Mark(0.0, f"says {name}, expected {gold}")
 
 
-def _mark_prose(gold: str, answer: str, cosine: float) -> Mark:
-    wording = 0.5 * token_f1(answer, gold) + 0.5 * cosine
+def _mark_prose(gold: str, answer: str, similar: Cosines, weights: Weights) -> Mark:
+    wording = float(weights.value(prose_features(answer, gold, similar)))
     return Mark(wording, f"same wording {wording:.2f}")
 
 
