@@ -3,8 +3,8 @@
     python bench/methods.py [--methods a,b] [--seed N] [--quick]
 
 Prompts show the three chunks that the retriever finds. A preference pair is the right answer and a wrong one that the model which
-learns from it gives itself, greedily or sampled: the base for orpo, the sft adapter for dpo, kto and reward. Scores, each with a
-95% interval over held-out questions (bootstrap):
+learns from it gives itself, greedily or sampled: the base for orpo, the sft adapter for dpo and kto; a reward model, which is to
+rank the answers of any policy, learns from those of both. Scores, each with a 95% interval over held-out questions (bootstrap):
 
   cpt     nats per token saved on the text of unseen documents, against the base
   sft     accuracy gained by the reference judge, against the base
@@ -15,7 +15,9 @@ learns from it gives itself, greedily or sampled: the base for orpo, the sft ada
           verifiable reward (token F1 with the right answer, and 1 more when it is that answer)
 
 An answer is preferred when its log-probability per token is the higher (summed, it would favour short answers). A question counts
-once, whatever the number of its pairs; `start` is the rate, or the mean reward, before. Answers that are scored are greedy.
+once, whatever the number of its pairs; `start` is the rate, or the mean reward, before. Mean reward is that of answers sampled as
+in training, four a question, since that is what ppo, grpo and rloo raise; `greedy` is the gain of the greedy answers, with its
+interval. The accuracy of sft is that of greedy answers.
 `seconds` are those of training, `peak_gb` is the most memory of a method's own process, `adapter_mb` the size of the adapter's
 weights.
 """
@@ -42,11 +44,13 @@ logging.disable(logging.WARNING)
 warnings.simplefilter("ignore")
 
 METHODS = ("cpt", "sft", "dpo", "orpo", "kto", "reward", "ppo", "grpo", "rloo")
-STEPS = {"cpt": 20, "sft": 60, "dpo": 30, "orpo": 40, "kto": 60, "reward": 60, "ppo": 12, "grpo": 12, "rloo": 12}
+STEPS = {"cpt": 20, "sft": 60, "dpo": 30, "orpo": 40, "kto": 60, "reward": 90, "ppo": 24, "grpo": 24, "rloo": 24}
 ROWS = {"cpt": 2, "ppo": 8, "grpo": 16, "rloo": 16}  # a step; of the others 4
 FROM_SFT = ("dpo", "kto", "reward", "ppo", "grpo", "rloo")
-OF_SFT = ("dpo", "kto", "reward")  # learn from what the sft adapter says wrongly
+MISTAKES = {"orpo": ("base",), "dpo": ("sft",), "kto": ("sft",), "reward": ("base", "sft")}  # whose wrong answers it learns from
 SAMPLED = (0.0, 0.7, 1.0)  # temperatures at which a model is asked for wrong answers
+ONLINE_RATE = 2e-4  # csift's default is a quarter of it, for larger models and more steps
+DRAWN = 4  # answers a held-out question when the mean reward is taken
 
 
 def main() -> None:
@@ -76,7 +80,7 @@ def main() -> None:
 
 
 def _needs(wanted: Sequence[str], method: str) -> bool:
-    return bool(set(wanted) & {*FROM_SFT, *OF_SFT}) if method == "sft" else "ppo" in wanted
+    return bool(set(wanted) & set(FROM_SFT)) if method == "sft" else "ppo" in wanted
 
 
 def _measure(method: str, folder: Path, seed: int, quick: bool) -> dict[str, float]:
@@ -99,6 +103,7 @@ class Bench:
         self.threads = settings().threads
         use_threads(self.threads)
         self.folder, self.seed, self.quick = folder, seed, quick
+        self.besides: dict[str, Any] = {}  # what is printed beside the score
         self.base = resolve(str(_tiny_model(folder, seed)) if quick else "smollm2-135m-instruct", folder)
         self.tokenizer = load_tokenizer(self.base)
         self.engine = LocalEngine(self.base, self.threads)
@@ -106,8 +111,8 @@ class Bench:
         self._read()
 
     def measure(self, method: str) -> dict[str, float]:
-        if method in (*OF_SFT, "orpo"):
-            self._compare(self._trained("sft") if method in OF_SFT else None)
+        if method in MISTAKES:
+            self._compare(MISTAKES[method])
         began = time.perf_counter()
         adapter = self._train(method)
         seconds = time.perf_counter() - began
@@ -116,11 +121,10 @@ class Bench:
             "grpo": self._rewarded_by_gold, "rloo": self._rewarded_by_gold,
         }.get(method, self._preferred_gain(method))  # fmt: skip
         value, low, high = _interval(score(adapter), self.seed)
-        start = {"start": round(self.start, 4)} if method not in ("cpt", "sft", "reward") else {}
         size = (adapter / "adapter_model.safetensors").stat().st_size / 1e6
         return {
-            "score": value, "low": low, "high": high, **start, "seconds": round(seconds, 1), "peak_gb": round(_peak_gb(), 2),
-            "adapter_mb": round(size, 1),
+            "score": value, "low": low, "high": high, **self.besides, "seconds": round(seconds, 1),
+            "peak_gb": round(_peak_gb(), 2), "adapter_mb": round(size, 1),
         }  # fmt: skip
 
     def _train(self, method: str) -> Path:
@@ -138,6 +142,7 @@ class Bench:
             batch_size=ROWS.get(method, 4),
             samples=samples,
             answer_tokens=8 if self.quick else 24,
+            online_rate=ONLINE_RATE,
             max_length=512 if method == "cpt" else 1024,
             checkpoint_every=10**6,
             seed=self.seed,
@@ -194,17 +199,22 @@ class Bench:
         self.questions = {row["id"]: row["question"] for row in rows}
         self.unseen = [TextRow(texts[name], name) for name in sorted(unseen)]
 
-    def _compare(self, adapter: Path | None) -> None:
-        """Pairs of the right answers and the model's own wrong ones, of training and of held-out questions; asked for once."""
+    def _compare(self, sources: Sequence[str]) -> None:
+        """Pairs of the right answers and the models' own wrong ones, of training and of held-out questions; asked for once."""
         from csift.inference import LocalEngine
         from csift.training import PreferenceRow, unpaired
 
-        kept = self.folder / f"pairs-{'sft' if adapter else 'base'}.json"
-        if not kept.exists():
-            made = [[asdict(pair) for pair in self._pairs(adapter, rows)] for rows in (self.train.prompts, self.held)]
-            kept.write_text(json.dumps(made))
-            self.engine = LocalEngine(self.base, self.threads)  # frees its weights before training
-        preferences, self.held_pairs = ([PreferenceRow(**row) for row in rows] for rows in json.loads(kept.read_text()))
+        made: list[list[Any]] = [[], []]
+        for source in sources:
+            kept = self.folder / f"pairs-{source}.json"
+            if not kept.exists():
+                adapter = self._trained("sft") if source == "sft" else None
+                told = [[asdict(pair) for pair in self._pairs(adapter, rows)] for rows in (self.train.prompts, self.held)]
+                kept.write_text(json.dumps(told))
+                self.engine = LocalEngine(self.base, self.threads)  # frees its weights before training
+            for rows, more in zip(made, json.loads(kept.read_text()), strict=True):
+                rows += more
+        preferences, self.held_pairs = ([PreferenceRow(**row) for row in rows] for rows in made)
         self.train = replace(self.train, preferences=preferences, ratings=unpaired(preferences))
 
     def _pairs(self, adapter: Path | None, rows: Sequence[Any]) -> list[Any]:
@@ -250,7 +260,7 @@ class Bench:
     def _preferred_gain(self, method: str) -> Callable[[Path], list[float]]:
         def gain(adapter: Path) -> list[float]:
             before = self._preferred(self._trained("sft") if method in FROM_SFT else None)
-            self.start = sum(before) / len(before)
+            self.besides["start"] = round(sum(before) / len(before), 4)
             return _gains(before, self._preferred(adapter))
 
         return gain
@@ -287,10 +297,17 @@ class Bench:
         return self._by(GoldReward(), adapter)
 
     def _by(self, reward: Any, adapter: Path) -> list[float]:
-        rows = self.held
-        before, after = (reward.score(rows, self._answers(which, rows)) for which in (self._trained("sft"), adapter))
-        self.start = sum(before) / len(before)
-        return _gains(before, after)
+        import numpy as np
+
+        greedy = [np.array(reward.score(self.held, self._answers(which, self.held))) for which in (self._trained("sft"), adapter)]
+        self.besides["greedy"] = _interval((greedy[1] - greedy[0]).tolist(), self.seed)
+        rows = [row for row in self.held for _ in range(DRAWN)]
+        before, after = (
+            np.array(reward.score(rows, self._answers(which, rows, 1.0))).reshape(-1, DRAWN).mean(1)
+            for which in (self._trained("sft"), adapter)
+        )
+        self.besides["start"] = round(float(before.mean()), 4)
+        return (after - before).tolist()  # type: ignore[no-any-return]
 
     def _answers(self, adapter: Path | None, rows: Sequence[Any], temperature: float = 0.0) -> list[str]:
         from csift.schemas import GenerationParams

@@ -17,6 +17,7 @@ from csift.config import BenchmarkConfig, LoopConfig
 from csift.corpus import last_ingest
 from csift.db import Database
 from csift.db.learning import AdapterRow, CallRow
+from csift.db.operations import CycleRow
 from csift.exceptions import ConfigError, CsiftError
 from csift.leases import hold
 from csift.models import BaseModel
@@ -113,7 +114,9 @@ def test_killed_in_the_middle_the_next_run_does_only_what_is_missing(db: Databas
     assert counted(db)[1] == adapters  # the adapter had been trained
     alone = [report for row in table.rows[:2] for report in row.reports.values()]
     with db.session() as session:
-        asked = session.execute(sa.select(CallRow.key, sa.func.count()).group_by(CallRow.key)).tuples().all()
+        own = sa.select(CycleRow.id).where(CycleRow.project == config.project)
+        calls_of = sa.select(CallRow.key, sa.func.count()).where(CallRow.cycle_id.in_(own)).group_by(CallRow.key)
+        asked = session.execute(calls_of).tuples().all()
     assert {count for _, count in asked} == {1}  # nothing was asked twice
     assert len(alone) == 4
     before = counted(db)
