@@ -126,17 +126,17 @@ def test_in_bfloat16_what_a_layer_adds_to_a_large_sum_is_not_lost() -> None:
     def model() -> Any:
         made = model_of("llama", initializer_range=0.2)
         with torch.no_grad():
-            made.model.embed_tokens.weight.mul_(50)  # as in trained models, sums are large beside what a layer adds
+            made.model.embed_tokens.weight.mul_(200)  # as in trained models, sums are large beside what a layer adds
         return made
 
-    asked, few = rows(96, seed=5), GenerationParams(max_new_tokens=6)
+    asked, few = rows(384, seed=5), GenerationParams(max_new_tokens=4)
     rounded, exact = model().bfloat16(), model()
     exact.load_state_dict({name: weight.float() for name, weight in rounded.state_dict().items()})
-    wanted, usual = expected(exact, asked, 6), expected(rounded, asked, 6)
+    wanted, usual = expected(exact, asked, 4), expected(rounded, asked, 4)
 
     ours = Decoder(rounded).decode(asked, 0, few)[0]
 
-    def same(told: list[list[int]]) -> int:
-        return sum(a == b for a, b in zip(told, wanted, strict=True))
+    def other(told: list[list[int]]) -> int:
+        return sum(a != b for a, b in zip(told, wanted, strict=True))
 
-    assert same(usual) < 0.95 * len(asked) < same(ours)
+    assert 3 * other(ours) < other(usual)
