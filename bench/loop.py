@@ -154,7 +154,7 @@ def _forget_calls() -> None:
 
 def _bare(config) -> None:
     """The stages of flows/nightly.py by csift's functions alone."""
-    from csift import corpus, dataset, drift, evalsets, evaluation, labels, promotion, rag, registry, synthesis, training
+    from csift import corpus, dataset, evalsets, evaluation, labels, promotion, rag, registry, synthesis, training
     from csift.config import TrainingConfig
     from csift.db import database
     from csift.forgetting import retention
@@ -165,6 +165,7 @@ def _bare(config) -> None:
     from csift.settings import settings
     from csift.training import Run, TrainingData, TrainingRow
     from tasks import collaborators as use
+    from tasks.drift import compare
 
     db, project, root = database(), config.project, settings().root
     with hold(db, f"cycle of {project}"):
@@ -172,10 +173,7 @@ def _bare(config) -> None:
         from csift.db.base import now
 
         cycle_id = cycles.begin(db, project, "manual", now())
-        windows = drift.read_window(config.drift.reference), drift.read_window(config.drift.current)
-        known = registry.find(db, drift.DriftReport, drift.drift_id(*windows, use.embedder(), config.drift))
-        drifted = known or drift.check_drift(*windows, use.embedder(), config.drift, use.store())
-        registry.save_drift(db, project, drifted)
+        drifted = compare(config)
         ingested = corpus.ingest(db, use.index(project, config.retrieval), project, config.corpus)
         snapshot = ingested.snapshot
         labelled = labels.register(db, project, config.corpus, ingested)

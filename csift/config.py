@@ -300,12 +300,11 @@ class GateConfig(Section):
 
 
 class DriftConfig(Section):
-    """Which windows of customers' questions are compared."""
+    """Which windows of customers' questions are compared, and how often that may be wrong."""
 
     reference: Path = Field(title="Reference questions", description="JSONL of {session, question} that the model was made for")
     current: Path = Field(title="Current questions", description="JSONL of {session, question} that arrive now")
-    alpha: float = Field(0.05, gt=0, lt=0.5, description="False-alarm rate of one check")
-    permutations: int = Field(500, ge=99, description="Permutations of the test")
+    false_alarms: float = Field(0.1, gt=0, lt=0.5, description="Chance of any false alarm in a month, one check a day")
     seed: int = Field(0, description="Draws the permutations")
 
 

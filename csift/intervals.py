@@ -26,6 +26,14 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
     return Interval(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
 
 
+def least_share(successes: int, n: int, level: float) -> float:
+    """The one-sided lower bound of a proportion, exact: above the truth with a chance of at most `level` (Clopper and Pearson,
+    Biometrika 1934)."""
+    from scipy.stats import beta
+
+    return float(beta.ppf(level, successes, n - successes + 1)) if successes else 0.0
+
+
 def paired_difference(wins: int, losses: int, both: int, neither: int, confidence: float = 0.95) -> Interval:
     """The difference of two proportions on the same items with its interval (Newcombe, Statistics in Medicine 1998, method 10):
     `wins` are right only for the second, `losses` only for the first. Without items anything within [-1, 1] is possible.

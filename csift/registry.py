@@ -122,7 +122,7 @@ def save_drift(db: Database, project: str, report: DriftReport) -> DriftReport:
             "id": report.id,
             "project": project,
             "drifted": report.drifted,
-            "p_value": report.p_value,
+            "p_value": min(signal.p_value for signal in report.signals),
             "record": report.model_dump(mode="json"),
         }
         session.execute(insert(DriftReportRow).values(values).on_conflict_do_nothing())

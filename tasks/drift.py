@@ -1,30 +1,41 @@
-"""Check the current window of questions for drift."""
+"""Check the current window of traffic for drift."""
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from csift import cycles, registry
 from csift.config import LoopConfig
+from csift.corpus import last_ingest
 from csift.db import database
 from csift.drift import check_drift as check
 from csift.drift import drift_id, read_window
+from csift.reports.wording import drift_sentence
 from csift.schemas import DriftReport
-from tasks.collaborators import embedder, store
+from tasks.collaborators import embedder, index, store
 
 
 @task(name="check drift")
 def check_drift(cycle_id: str, config: LoopConfig) -> DriftReport:
-    """Reference against current questions; a pair of windows that was tested before is not tested again."""
-    db = database()
-    with cycles.stage(db, cycle_id, "drift") as made:
-        reference, current = read_window(config.drift.reference), read_window(config.drift.current)
-        known = registry.find(db, DriftReport, drift_id(reference, current, embedder(), config.drift))
-        report = known or registry.save_drift(db, config.project, check(reference, current, embedder(), config.drift, store()))
+    """Reference against current traffic; two windows that were compared before, over the same index, are not compared again."""
+    with cycles.stage(database(), cycle_id, "drift") as made:
+        report = compare(config)
         made.append(report.id)
-    verdict = "Drift" if report.drifted else "No drift"
     create_markdown_artifact(
-        f"**{verdict}**: p = {report.p_value:.4f} (alpha {report.alpha}), {report.units} sessions. Report: `{report.html_uri}`",
+        f"**{'Drift' if report.drifted else 'No drift'}**: {drift_sentence(report)} Report: `{report.html_uri}`",
         key="drift",
-        description="Drift of the customers' questions",
+        description="Drift of the traffic",
     )
     return report
+
+
+def compare(config: LoopConfig) -> DriftReport:
+    """The report of the two windows, from the registry where it is there already."""
+    db = database()
+    reference, current = read_window(config.drift.reference), read_window(config.drift.current)
+    last = last_ingest(db, config.project)
+    found = index(config.project, config.retrieval) if last else None  # AWS answers retrieval by the call, for money
+    snapshot = last.snapshot.id if last and found else None
+    known = registry.find(db, DriftReport, drift_id(reference, current, embedder(), snapshot, config.drift))
+    return known or registry.save_drift(
+        db, config.project, check(reference, current, embedder(), config.drift, store(), found, snapshot)
+    )

@@ -14,7 +14,9 @@ from csift.schemas import (
     CycleState,
     DatasetVersion,
     DocumentRef,
+    DriftFigure,
     DriftReport,
+    DriftSignal,
     EvalItem,
     EvalReport,
     EvalSet,
@@ -352,19 +354,29 @@ def sample_retired() -> tuple[RetiredLabel, ...]:
 
 
 def sample_drift(drifted: bool = True) -> DriftReport:
-    """A check of 160 questions against 150."""
+    """A check of 160 questions against 150, whose answers are not known."""
+    tested = [("questions", 0.0021, 0.0002 if drifted else 0.41, 0.0016), ("retrieval", 0.01, 0.21, 0.0004)]
+    share = DriftFigure(label="share of questions without a good chunk", reference=0.05, current=0.08)
     return DriftReport(
         id="drift-eccbc87e4b5ce2fe",
         reference_hash=sha256("reference"),
         current_hash=sha256("current"),
         reference_rows=150,
         current_rows=160,
-        units=310,
-        statistic=0.0213 if drifted else 0.0031,
-        p_value=0.002 if drifted else 0.41,
-        alpha=0.05,
-        permutations=500,
-        drifted=drifted,
+        false_alarms=0.1,
+        signals=tuple(
+            DriftSignal(
+                name=name,  # type: ignore[arg-type]
+                statistic=statistic,
+                p_value=p_value,
+                level=level,
+                permutations=6200,
+                units=310,
+                figures=(share,) if name == "retrieval" else (),
+            )
+            for name, statistic, p_value, level in tested
+        ),
+        unmeasured={"answers": "fewer than 20 rows of a window have an `answer`"},
         html_uri="drift/eccbc87e4b5ce2fe.html",
     )
 

@@ -117,7 +117,7 @@ def test_the_inputs_of_a_run_are_told_in_four_lines() -> None:
     run_console.print_inputs(sample_drift(), evalset, run.dataset, Console(file=out, width=200))
 
     drift, questions, teacher, sources = out.getvalue().splitlines()
-    assert drift.startswith("Drift: drift. The current questions differ")
+    assert drift.startswith("Drift: drift. The current traffic differs from the reference in questions (p = 0.0002 < 0.0016")
     assert f"Eval set: {len(evalset.items)} questions" in questions
     assert f"{len(evalset.retired)} retired (" in questions
     assert f"{run.dataset.synthesis.accepted} of " in teacher
@@ -235,7 +235,8 @@ def test_counts_of_synthesis_retired_and_stages_are_shown(page: Page) -> None:
         "7 min 08 s",
     ):
         assert text in page.text
-    assert "p = 0.002 < 0.05 over 310 independent units" in page.text
+    assert "questions (p = 0.0002 < 0.0016 over 310 independent units)" in page.text
+    assert "Not measured, answers: fewer than 20 rows" in page.text
 
 
 def test_the_stage_that_writes_the_report_is_not_in_it() -> None:

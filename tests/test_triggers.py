@@ -53,7 +53,7 @@ CHANGED = {
     "training steps": inputs(told(training={"max_steps": 61})),
     "promotion": inputs(told(gate={"promote": False})),
     "chunk size": inputs(told(corpus={"chunk_size": 500})),
-    "alpha": inputs(told(drift={"alpha": 0.01})),
+    "false alarms": inputs(told(drift={"false_alarms": 0.01})),
     "corpus": inputs(labels=LABELS.model_copy(update={"snapshot_id": "corpus-2"})),
     "a question": inputs(labels=with_label(question="What does it weigh?")),
     "an answer": inputs(labels=with_label(answer="31 kg")),
@@ -90,7 +90,7 @@ def test_moving_the_files_is_no_reason_to_train() -> None:
 def test_what_is_only_looked_at_is_no_reason_to_train() -> None:
     held_out = TRAIN.model_copy(update={"id": "g1", "split": "golden"})
     assert inputs(labels=LABELS.model_copy(update={"labels": (TRAIN, held_out)})) == inputs()
-    assert inputs(drift=sample_drift().model_copy(update={"html_uri": "/elsewhere.html", "p_value": 0.5})) == inputs()
+    assert inputs(drift=sample_drift().model_copy(update={"html_uri": "/elsewhere.html", "signals": ()})) == inputs()
 
 
 def test_the_first_cycle_trains() -> None:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from csift.schemas import DriftReport, Interval
+from csift.schemas import DriftReport, DriftSignal, Interval
 
 
 def percent(share: float) -> str:
@@ -86,6 +86,13 @@ def spread(values: Sequence[int]) -> tuple[str, str, str, str]:
 
 def drift_sentence(drift: DriftReport) -> str:
     """The drift verdict with the numbers it rests on."""
-    found = "The current questions differ from the reference" if drift.drifted else "No difference from the reference was found"
-    sign = "<" if drift.p_value < drift.alpha else ">="
-    return f"{found}: p = {drift.p_value:.3g} {sign} {drift.alpha:g} over {count(drift.units, 'independent unit')}."
+    found = [signal for signal in drift.signals if signal.drifted]
+    if not found:
+        least = min(drift.signals, key=lambda signal: signal.p_value / signal.level)
+        return f"No difference from the reference was found: {_chance(least)} over {count(least.units, 'independent unit')}."
+    parts = [f"{signal.name} ({_chance(signal)} over {count(signal.units, 'independent unit')})" for signal in found]
+    return f"The current traffic differs from the reference in {' and '.join(parts)}."
+
+
+def _chance(signal: DriftSignal) -> str:
+    return f"p = {signal.p_value:.2g} {'<' if signal.drifted else '>='} {signal.level:.2g}"

@@ -51,7 +51,17 @@ from csift.schemas.judging import (
     SliceResult,
     Verdict,
 )
-from csift.schemas.operations import Cost, Cycle, CycleState, DriftReport, FeedbackRecord, StageRun, Trigger
+from csift.schemas.operations import (
+    Cost,
+    Cycle,
+    CycleState,
+    DriftFigure,
+    DriftReport,
+    DriftSignal,
+    FeedbackRecord,
+    StageRun,
+    Trigger,
+)
 from csift.schemas.pairwise import PairItem, PairVerdict, Winner
 from csift.schemas.systems import Adapter, CustomModel, Generation, GenerationParams, LossPoint, StageLosses, System, Teacher
 
@@ -71,7 +81,9 @@ __all__ = [
     "CycleState",
     "DatasetVersion",
     "DocumentRef",
+    "DriftFigure",
     "DriftReport",
+    "DriftSignal",
     "EvalItem",
     "EvalReport",
     "EvalSet",

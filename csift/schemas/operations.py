@@ -12,21 +12,50 @@ from csift.schemas.base import Record
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
+class DriftFigure(Record):
+    """A number that says what a drift is about, of both windows."""
+
+    label: str
+    reference: float
+    current: float
+
+
+class DriftSignal(Record):
+    """A permutation test of one property of the traffic; it drifted when p_value < level. `units` are the sessions of both
+    windows that it is known of."""
+
+    name: Literal["questions", "retrieval", "answers"]
+    statistic: float
+    p_value: float
+    level: float
+    permutations: int
+    units: int
+    figures: tuple[DriftFigure, ...] = ()
+
+    @property
+    def drifted(self) -> bool:
+        """Whether the windows differ in it."""
+        return self.p_value < self.level
+
+
 class DriftReport(Record):
-    """A permutation test between two windows of questions; drifted when p_value < alpha."""
+    """Two windows of traffic compared, signal by signal; `unmeasured` tells of the others why not. `false_alarms` is the stated
+    chance of any false alarm in a month, from which the levels are."""
 
     id: str
     reference_hash: str
     current_hash: str
     reference_rows: int
     current_rows: int
-    units: int
-    statistic: float
-    p_value: float
-    alpha: float
-    permutations: int
-    drifted: bool
+    false_alarms: float
+    signals: tuple[DriftSignal, ...]
+    unmeasured: dict[str, str]
     html_uri: str
+
+    @property
+    def drifted(self) -> bool:
+        """Whether the windows differ in anything."""
+        return any(signal.drifted for signal in self.signals)
 
 
 class FeedbackRecord(Record):

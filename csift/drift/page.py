@@ -1,6 +1,6 @@
-"""The Evidently report of a drift check: csift's verdict on top, then what helps a person see what changed.
+"""The Evidently report of a drift check: csift's verdicts on top, then what helps a person see what changed.
 
-An Evidently stattest sees one column; csift's test needs embeddings and sessions, so it is an Evidently Metric with an
+An Evidently stattest sees one column; csift's test needs embeddings and sessions, so each signal is an Evidently Metric with an
 Evidently test on its p-value. Columns are compared without verdicts of their own: Evidently's would take questions of
 one session for independent.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from csift.schemas import DriftReport
+from csift.schemas import DriftReport, DriftSignal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,13 +45,19 @@ def render_report(report: DriftReport, reference: Side, current: Side, embedder_
     columns = [NEAREST, CHARACTERS, WORDS]
     definition = DataDefinition(text_columns=["question"], numerical_columns=columns)
     before, now = _frame(reference, reference), _frame(current, reference)
-    widgets = [*_verdict(report, reference, current, embedder_id), _map(reference, current), _least_similar(now)]
-    metric = _drift_metric()(
-        p_value=report.p_value,
-        widgets=[widget.dict() for widget in widgets],
-        tests=[gte(report.alpha, alias="Questions drift when p is below alpha")],
-    )
-    snapshot = Report([metric, *(MeanValue(column=column) for column in columns)]).run(
+    seen = [_map(reference, current), _least_similar(now)]
+    metrics = [
+        _drift_metric()(
+            signal=signal.name,
+            p_value=signal.p_value,
+            widgets=[widget.dict() for widget in [*_verdict(signal), *(seen if signal.name == "questions" else [])]],
+            tests=[gte(signal.level, alias=f"Drift of {signal.name} when p is below {signal.level:.2g}")],
+        )
+        for signal in report.signals
+    ]
+    # How it was decided stands with the first of them.
+    metrics[0].widgets.insert(len(_verdict(report.signals[0])), _method(report, embedder_id).dict())
+    snapshot = Report([*metrics, *(MeanValue(column=column) for column in columns)]).run(
         Dataset.from_pandas(now, data_definition=definition), Dataset.from_pandas(before, data_definition=definition)
     )
     return snapshot.get_html_str(as_iframe=False)
@@ -87,32 +93,48 @@ def _nearest(side: Side, reference: Side) -> NDArray[np.float32]:
     return np.concatenate(best)
 
 
-def _verdict(report: DriftReport, reference: Side, current: Side, embedder_id: str) -> list[Any]:
-    """The figures of the test, and how it was made."""
-    from evidently.legacy.renderers.html_widgets import CounterData, counter, text_widget
+TITLES = {
+    "questions": "What customers ask",
+    "retrieval": "How well the corpus fits what they ask",
+    "answers": "What they are told",
+}
 
-    sessions = len(set(reference.sessions)), len(set(current.sessions))
+
+def _verdict(signal: DriftSignal) -> list[Any]:
+    """The figures of one test."""
+    from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data
+
     counters = [
-        CounterData("verdict", "DRIFT" if report.drifted else "NO DRIFT"),
-        CounterData("p-value", f"{report.p_value:.4f}"),
-        CounterData("alpha", f"{report.alpha:g}"),
-        CounterData("MMD²", f"{report.statistic:.5f}"),
-        CounterData("sessions", f"{sessions[0]} and {sessions[1]}"),
+        CounterData("verdict", "DRIFT" if signal.drifted else "NO DRIFT"),
+        CounterData("p-value", f"{signal.p_value:.2g}"),
+        CounterData("level", f"{signal.level:.2g}"),
+        CounterData("MMD²", f"{signal.statistic:.5f}"),
+        CounterData("sessions", f"{signal.units:,}"),
     ]
+    shown = [counter(title=TITLES[signal.name], counters=counters)]
+    if signal.figures:
+        rows = [[figure.label, f"{figure.reference:.3f}", f"{figure.current:.3f}"] for figure in signal.figures]
+        shown.append(table_data(title="", column_names=["mean of", "reference", "current"], data=rows))
+    return shown
+
+
+def _method(report: DriftReport, embedder_id: str) -> Any:
+    """How the verdicts came about, and what could not be looked at."""
+    from evidently.legacy.renderers.html_widgets import text_widget
+
     text = (
-        f"{report.reference_rows} reference questions of {sessions[0]} sessions and {report.current_rows} current ones "
-        f"of {sessions[1]}, embedded by {embedder_id}, are compared by a kernel two-sample test (MMD, RBF kernel of "
-        f"median bandwidth). Whole sessions were permuted {report.permutations} times; a session counts once, however "
-        "many questions it has. If nothing had changed, a difference this large or larger would appear with "
-        f"probability p = {report.p_value:.4f}; it is called drift when p is below alpha = {report.alpha:g}. "
-        "Similarities below are cosines, to reference questions of other sessions only."
+        f"{report.reference_rows} reference questions are compared with {report.current_rows} current ones by a kernel "
+        f"two-sample test (MMD; the questions' embeddings are those of {embedder_id}, under an RBF kernel of median bandwidth). "
+        "Whole sessions are permuted; a session counts once, however many questions it has. If nothing had changed, a difference "
+        "as large would appear with probability p. A signal drifted when p is below its level, and the levels are such "
+        f"that a month of daily checks has a chance of at most {report.false_alarms:.0%} of any false alarm, together with the "
+        "watch over rated answers. Similarities below are cosines, to reference questions of other sessions only."
     )
-    if math.comb(sum(sessions), sessions[0]) * report.alpha <= 1:
+    if any(1 / math.comb(signal.units, signal.units // 2) >= signal.level for signal in report.signals):
         text += "\n\n**There are too few sessions for this check to find any drift, however large.**"
-    return [
-        counter(title="Drift of customers' questions", counters=counters),
-        text_widget(title=f"How this was decided ({report.id})", text=text),
-    ]
+    for name, why in report.unmeasured.items():
+        text += f"\n\nNot measured, {name}: {why}."
+    return text_widget(title=f"How this was decided ({report.id})", text=text)
 
 
 def _map(reference: Side, current: Side) -> Any:
@@ -163,6 +185,7 @@ def _drift_metric() -> type:
     from evidently.legacy.model.widget import BaseWidgetInfo
 
     class SessionDrift(SingleValueMetric):
+        signal: str
         p_value: float
         widgets: list[dict]
 
@@ -173,6 +196,6 @@ def _drift_metric() -> type:
             return result
 
         def display_name(self) -> str:
-            return "p-value of the drift of customers' questions"
+            return f"p-value of the drift of {self.metric.signal}"
 
     return SessionDrift

@@ -1,0 +1,26 @@
+"""A drift report has several signals; one of before had the questions alone, at a level of its own."""
+
+from alembic import op
+
+revision = '0011'
+down_revision = '0010'
+
+
+def upgrade() -> None:
+    op.execute("""
+        UPDATE drift_reports SET record = record - '{statistic,p_value,alpha,permutations,units,drifted}'::text[] || jsonb_build_object(
+            'false_alarms', record->'alpha',
+            'unmeasured', jsonb_build_object('retrieval', 'not looked at then', 'answers', 'not looked at then'),
+            'signals', jsonb_build_array(jsonb_build_object(
+                'name', 'questions', 'statistic', record->'statistic', 'p_value', record->'p_value', 'level', record->'alpha',
+                'permutations', record->'permutations', 'units', record->'units', 'figures', jsonb_build_array())))
+    """)
+
+
+def downgrade() -> None:
+    op.execute("""
+        UPDATE drift_reports SET record = record - '{false_alarms,unmeasured,signals}'::text[] || jsonb_build_object(
+            'statistic', record#>'{signals,0,statistic}', 'p_value', record#>'{signals,0,p_value}',
+            'alpha', record#>'{signals,0,level}', 'permutations', record#>'{signals,0,permutations}',
+            'units', record#>'{signals,0,units}', 'drifted', to_jsonb(drifted))
+    """)
