@@ -308,6 +308,18 @@ class DriftConfig(Section):
     seed: int = Field(0, description="Draws the permutations")
 
 
+class TriggerConfig(Section):
+    """When a cycle trains. While corpus, labels, feedback and configuration are those of the last decision it never does."""
+
+    new_labels: int = Field(1, ge=1, title="New labels", description="Train on so many new or changed labels and feedback rows")
+    corpus_change: bool = Field(True, description="Train when a document came, changed or left")
+    accuracy_loss: Literal["alone", "with drift", "never"] = Field(
+        "alone", description="Train when rated answers got worse and anything changed; or only when the traffic drifted as well"
+    )
+    max_age_days: float | None = Field(None, gt=0, description="Train when anything changed and the last decision is older")
+    cooldown_hours: float = Field(0, ge=0, description="A scheduled run trains no sooner after the last decision")
+
+
 class BenchmarkConfig(Section):
     """The methods side by side. No cycle depends on it."""
 
@@ -343,6 +355,7 @@ class LoopConfig(Section):
     judge: JudgeConfig = JudgeConfig()
     gate: GateConfig = GateConfig()
     drift: DriftConfig
+    trigger: TriggerConfig = TriggerConfig()
     budget: BudgetConfig = BudgetConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
 

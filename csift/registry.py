@@ -12,7 +12,7 @@ from csift.db.connection import Database
 from csift.db.corpus import IngestRow, SnapshotRow
 from csift.db.judging import ChampionLogRow, ChampionRow, DecisionRow, EvalReportRow, EvalSetRow, SystemRow
 from csift.db.learning import AdapterRow, CustomModelRow, DatasetRow, LossRow
-from csift.db.operations import DriftReportRow
+from csift.db.operations import CycleInputsRow, DriftReportRow
 from csift.exceptions import GateError
 from csift.leases import Lease
 from csift.schemas import (
@@ -20,6 +20,7 @@ from csift.schemas import (
     ChampionMove,
     CorpusSnapshot,
     CustomModel,
+    CycleInputs,
     DatasetVersion,
     DriftReport,
     EvalReport,
@@ -45,6 +46,7 @@ TABLES: dict[type[Record], type[RecordTable]] = {
     PromotionDecision: DecisionRow,
     EvalReport: EvalReportRow,
     DriftReport: DriftReportRow,
+    CycleInputs: CycleInputsRow,
 }
 
 
@@ -113,6 +115,13 @@ def custom_model_of(db: Database, system: System) -> tuple[CustomModel, str]:
     if row is None:
         raise GateError(f"nothing is known of the model of {system.id}, {system.base_model}; see it in Bedrock's console")
     return CustomModel.model_validate(row.record), row.dataset_id
+
+
+def save_inputs(db: Database, inputs: CycleInputs) -> None:
+    """Stores what a cycle went by; again is nothing."""
+    with db.session() as session:
+        values = {"id": inputs.id, "record": inputs.model_dump(mode="json")}
+        session.execute(insert(CycleInputsRow).values(values).on_conflict_do_nothing())
 
 
 def save_drift(db: Database, project: str, report: DriftReport) -> DriftReport:

@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from csift import cycles, feedback, triggers
+from csift import cycles, feedback, registry, triggers
 from csift.config import LoopConfig
 from csift.db import database
 from csift.leases import Lease, hold
-from csift.schemas import Cycle, CycleState, DriftReport, EvalSet, LabelSet, Trigger
+from csift.schemas import Cycle, CycleInputs, CycleState, DriftReport, EvalSet, LabelSet, Trigger
+from tasks.drift import watch
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,18 @@ def decide_trigger(cycle_id: str, config: LoopConfig, labels: LabelSet, evalset:
     """Compares all that this cycle would learn from with what the last decision was made on."""
     db = database()
     last = cycles.last_decided(db, config.project)
-    inputs = triggers.fingerprint(config, labels, evalset, drift, feedback.learn(feedback.load(db, config.project)))
-    trigger = triggers.should_train(inputs, last.fingerprint if last else None)
+    before = registry.find(db, CycleInputs, last.fingerprint) if last and last.fingerprint else None
+    inputs = triggers.inputs(config, labels, evalset, feedback.learn(feedback.load(db, config.project)))
+    registry.save_inputs(db, inputs)
+    seen = triggers.Circumstances(
+        scheduled=cycles.load(db, cycle_id).trigger == "schedule",
+        hours=(datetime.now(UTC) - last.scheduled_at).total_seconds() / 3600 if last else None,
+        drifted=drift.drifted,
+        accuracy=watch(config),
+    )
+    trigger = triggers.should_train(inputs, before, config.trigger, seen)
     cycles.note(db, cycle_id, fingerprint=trigger.fingerprint, drift_id=drift.id)
+    get_run_logger().info("%s: %s", "training" if trigger.train else "nothing to train", trigger.reason)
     return trigger
 
 

@@ -1,5 +1,7 @@
 """Check the current window of traffic for drift."""
 
+from datetime import UTC, datetime
+
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
@@ -7,8 +9,8 @@ from csift import cycles, registry
 from csift.config import LoopConfig
 from csift.corpus import last_ingest
 from csift.db import database
+from csift.drift import AccuracyWatch, drift_id, latest, monthly_level, read_window, watch_accuracy
 from csift.drift import check_drift as check
-from csift.drift import drift_id, read_window
 from csift.reports.wording import drift_sentence
 from csift.schemas import DriftReport
 from tasks.collaborators import embedder, index, store
@@ -28,10 +30,18 @@ def check_drift(cycle_id: str, config: LoopConfig) -> DriftReport:
     return report
 
 
+def watch(config: LoopConfig) -> AccuracyWatch | None:
+    """Rated answers of this month against those of the reference; None where too few are rated."""
+    reference, current = read_window(config.drift.reference), read_window(config.drift.current)
+    today = datetime.now(UTC)
+    month = [row for row in current.rows if row.at and (row.at.year, row.at.month) == (today.year, today.month)]
+    return watch_accuracy(reference.rows, month, monthly_level(config.drift.false_alarms, "accuracy"))
+
+
 def compare(config: LoopConfig) -> DriftReport:
     """The report of the two windows, from the registry where it is there already."""
     db = database()
-    reference, current = read_window(config.drift.reference), read_window(config.drift.current)
+    reference, current = read_window(config.drift.reference), latest(read_window(config.drift.current), datetime.now(UTC))
     last = last_ingest(db, config.project)
     found = index(config.project, config.retrieval) if last else None  # AWS answers retrieval by the call, for money
     snapshot = last.snapshot.id if last and found else None

@@ -1,14 +1,17 @@
-"""When a cycle trains: when anything that its outcome depends on has changed, and only then."""
+"""When a cycle trains, and what it says of it."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import sample_drift, sample_eval_set, sample_items
+from samples import sample_eval_set
 
-from csift.config import LoopConfig
-from csift.schemas import DriftReport, EvalSet, HumanFeedback, Label, LabelSet, RatedAnswer
-from csift.triggers import fingerprint, should_train
+from csift.config import LoopConfig, TriggerConfig
+from csift.drift import AccuracyWatch
+from csift.schemas import CycleInputs, EvalSet, HumanFeedback, Label, LabelSet, RatedAnswer, Trigger
+from csift.triggers import Circumstances, inputs, should_train
 
 CONFIG = LoopConfig.model_validate(
     {
@@ -28,15 +31,14 @@ RATED = RatedAnswer(
 )  # fmt: skip
 
 
-def inputs(
+def now(
     config: LoopConfig = CONFIG,
     labels: LabelSet = LABELS,
     evalset: EvalSet | None = None,
-    drift: DriftReport | None = None,
     feedback: HumanFeedback = HumanFeedback(),  # noqa: B008 - frozen
-) -> str:
-    """The fingerprint of these inputs."""
-    return fingerprint(config, labels, evalset or sample_eval_set(), drift or sample_drift(), feedback)
+) -> CycleInputs:
+    """What a cycle goes by."""
+    return inputs(config, labels, evalset or sample_eval_set(), feedback)
 
 
 def told(**sections: dict[str, Any]) -> LoopConfig:
@@ -49,32 +51,48 @@ def with_label(**changes: object) -> LabelSet:
     return LABELS.model_copy(update={"labels": (TRAIN.model_copy(update=changes),)})
 
 
+def more(count: int) -> LabelSet:
+    """So many more training labels."""
+    added = [TRAIN.model_copy(update={"id": f"n{number}"}) for number in range(count)]
+    return LABELS.model_copy(update={"labels": (TRAIN, *added)})
+
+
+ALWAYS, QUIET = TriggerConfig(), Circumstances()
+
+
+def decide(this: CycleInputs, policy: TriggerConfig = ALWAYS, seen: Circumstances = QUIET) -> Trigger:
+    """Against a decision that was made on the usual inputs."""
+    return should_train(this, now(), policy, seen)
+
+
 CHANGED = {
-    "training steps": inputs(told(training={"max_steps": 61})),
-    "promotion": inputs(told(gate={"promote": False})),
-    "chunk size": inputs(told(corpus={"chunk_size": 500})),
-    "false alarms": inputs(told(drift={"false_alarms": 0.01})),
-    "corpus": inputs(labels=LABELS.model_copy(update={"snapshot_id": "corpus-2"})),
-    "a question": inputs(labels=with_label(question="What does it weigh?")),
-    "an answer": inputs(labels=with_label(answer="31 kg")),
-    "a document": inputs(labels=with_label(document_sha256="2")),
-    "another label": inputs(labels=LABELS.model_copy(update={"labels": (TRAIN, TRAIN.model_copy(update={"id": "t2"}))})),
-    "eval questions": inputs(evalset=sample_eval_set(sample_items()[:-1])),
-    "feedback": inputs(feedback=HumanFeedback(ratings=(RATED,))),
-    "traffic": inputs(drift=sample_drift().model_copy(update={"current_hash": "other"})),
-    "reference traffic": inputs(drift=sample_drift().model_copy(update={"reference_hash": "other"})),
+    "training steps": (now(told(training={"max_steps": 61})), "the configuration changed"),
+    "promotion": (now(told(gate={"promote": False})), "the configuration changed"),
+    "chunk size": (now(told(corpus={"chunk_size": 500})), "the configuration changed"),
+    "corpus": (now(labels=LABELS.model_copy(update={"snapshot_id": "corpus-2"})), "the corpus changed"),
+    "a question": (now(labels=with_label(question="What does it weigh?")), "1 new or changed label"),
+    "an answer": (now(labels=with_label(answer="31 kg")), "1 new or changed label"),
+    "a document": (now(labels=with_label(document_sha256="2")), "1 new or changed label"),
+    "more labels": (now(labels=more(2)), "2 new or changed labels"),
+    "feedback": (now(feedback=HumanFeedback(ratings=(RATED,))), "1 new or changed label"),
 }
 
 
 @pytest.mark.parametrize("what", CHANGED)
-def test_a_change_is_a_reason_to_train(what: str) -> None:
-    trigger = should_train(CHANGED[what], inputs())
-    assert (trigger.train, trigger.fingerprint) == (True, CHANGED[what])
-    assert "changed" in trigger.reason
+def test_a_change_is_a_reason_to_train_and_named(what: str) -> None:
+    this, reason = CHANGED[what]
+    trigger = decide(this)
+    assert (trigger.train, trigger.reason, trigger.fingerprint) == (True, reason, this.id)
 
 
 def test_every_change_is_told_apart() -> None:
-    assert len({inputs(), *CHANGED.values()}) == len(CHANGED) + 1
+    assert len({now().id, *(this.id for this, _ in CHANGED.values())}) == len(CHANGED) + 1
+
+
+def test_reasons_are_named_together() -> None:
+    labels = more(1).model_copy(update={"snapshot_id": "corpus-2"})
+    reason = decide(now(told(training={"max_steps": 61}), labels)).reason
+    assert reason == "the configuration changed, the corpus changed and 1 new or changed label"
 
 
 def test_moving_the_files_is_no_reason_to_train() -> None:
@@ -82,17 +100,93 @@ def test_moving_the_files_is_no_reason_to_train() -> None:
         corpus={"sources": [{"location": "/b/docs"}], "questions": ["/b/1.jsonl", "/b/2.jsonl"]},
         drift={"reference": "/b/old.jsonl", "current": str(Path("/b/new.jsonl"))},
     )
-    trigger = should_train(inputs(moved), inputs())
+    trigger = decide(now(moved))
     assert not trigger.train
-    assert "last decision" in trigger.reason
+    assert "are those of the last decision" in trigger.reason
 
 
-def test_what_is_only_looked_at_is_no_reason_to_train() -> None:
+def test_when_to_train_and_what_is_only_looked_at_are_no_reasons_to_train() -> None:
     held_out = TRAIN.model_copy(update={"id": "g1", "split": "golden"})
-    assert inputs(labels=LABELS.model_copy(update={"labels": (TRAIN, held_out)})) == inputs()
-    assert inputs(drift=sample_drift().model_copy(update={"html_uri": "/elsewhere.html", "signals": ()})) == inputs()
+    assert now(labels=LABELS.model_copy(update={"labels": (TRAIN, held_out)})) == now()
+    assert now(told(trigger={"new_labels": 9}, drift={"false_alarms": 0.01})) == now()
 
 
 def test_the_first_cycle_trains() -> None:
-    trigger = should_train(inputs(), None)
+    trigger = should_train(now(), None, TriggerConfig(), Circumstances())
     assert (trigger.train, trigger.reason) == (True, "the first cycle of this project")
+
+
+@pytest.mark.parametrize(("count", "trains"), [(9, False), (10, True)])
+def test_fewer_labels_than_asked_for_wait(count: int, trains: bool) -> None:
+    trigger = decide(now(labels=more(count)), TriggerConfig(new_labels=10))
+    assert trigger.train is trains
+    assert f"{count} new or changed labels" in trigger.reason
+    assert ("takes 10 new labels" in trigger.reason) is not trains
+
+
+def test_labels_taken_away_wait_as_well() -> None:
+    fewer = now(labels=LABELS.model_copy(update={"labels": ()}))
+    assert "labels were taken away; training takes" in decide(fewer).reason
+
+
+def test_a_corpus_change_may_be_left_to_other_reasons() -> None:
+    this = now(labels=LABELS.model_copy(update={"snapshot_id": "corpus-2"}))
+    trigger = decide(this, TriggerConfig(corpus_change=False))
+    assert (trigger.train, "the corpus changed" in trigger.reason) == (False, True)
+
+
+WORSE = AccuracyWatch(0.82, 0.78, 0.61, 140, datetime(2026, 11, 3, tzinfo=UTC), 900.0, 0.025)
+HELD = replace(WORSE, evidence=3.0)
+FEW = TriggerConfig(new_labels=10)
+
+
+def test_drift_alone_only_reports() -> None:
+    still, little = decide(now(), seen=Circumstances(drifted=True)), decide(now(labels=more(1)), FEW, Circumstances(drifted=True))
+    assert not still.train and not little.train
+    assert "the traffic drifted, which by itself trains nothing" in still.reason
+    assert "the traffic drifted, which by itself trains nothing" in little.reason
+
+
+@pytest.mark.parametrize(
+    ("policy", "drifted", "trains"),
+    [
+        ("alone", False, True),
+        ("alone", True, True),
+        ("with drift", False, False),
+        ("with drift", True, True),
+        ("never", True, False),
+    ],
+)
+def test_worse_answers_train_as_the_policy_says(policy: Any, drifted: bool, trains: bool) -> None:
+    told_so = FEW.model_copy(update={"accuracy_loss": policy})
+    trigger = decide(now(labels=more(1)), told_so, Circumstances(drifted=drifted, accuracy=WORSE))
+    assert trigger.train is trains
+    assert "rated answers got worse: 61% of 140 sessions since 2026-11-03 were right, 82% before" in trigger.reason
+    assert ("the traffic drifted" in trigger.reason) is drifted
+
+
+def test_answers_that_hold_are_no_reason() -> None:
+    assert not decide(now(labels=more(1)), FEW, Circumstances(accuracy=HELD)).train
+
+
+def test_worse_answers_with_nothing_new_to_learn_from_make_no_adapter_twice() -> None:
+    trigger = decide(now(), seen=Circumstances(accuracy=WORSE))
+    assert not trigger.train
+    assert "are those of the last decision; rated answers got worse" in trigger.reason
+
+
+@pytest.mark.parametrize(("days", "trains"), [(29, False), (30, True)])
+def test_what_changed_a_little_is_trained_on_after_a_while(days: int, trains: bool) -> None:
+    policy = FEW.model_copy(update={"max_age_days": 30})
+    trigger = decide(now(labels=more(1)), policy, Circumstances(hours=24 * days))
+    assert trigger.train is trains
+    assert ("the last decision is 30 days old" in trigger.reason) is trains
+    assert not decide(now(), policy, Circumstances(hours=24 * days)).train
+
+
+@pytest.mark.parametrize(("scheduled", "hours", "trains"), [(True, 5, False), (True, 12, True), (False, 5, True)])
+def test_a_scheduled_run_waits_for_the_cooldown_and_a_person_does_not(scheduled: bool, hours: float, trains: bool) -> None:
+    seen = Circumstances(scheduled=scheduled, hours=hours)
+    trigger = decide(now(labels=more(1)), TriggerConfig(cooldown_hours=12), seen)
+    assert trigger.train is trains
+    assert ("the last decision is 5 hours old; waits 7 more" in trigger.reason) is not trains

@@ -17,6 +17,12 @@ class DriftReportRow(RecordTable, Base):
     p_value: Mapped[float]
 
 
+class CycleInputsRow(RecordTable, Base):
+    """CycleInputs, under the fingerprint of the cycles that had them."""
+
+    __tablename__ = "cycle_inputs"
+
+
 class CycleRow(Base):
     """Cycle; its stages are in `stages`, its cost is summed from `calls` and `reused`."""
 

@@ -54,6 +54,7 @@ from csift.schemas.judging import (
 from csift.schemas.operations import (
     Cost,
     Cycle,
+    CycleInputs,
     CycleState,
     DriftFigure,
     DriftReport,
@@ -78,6 +79,7 @@ __all__ = [
     "CustomModel",
     "CustomizationKind",
     "Cycle",
+    "CycleInputs",
     "CycleState",
     "DatasetVersion",
     "DocumentRef",

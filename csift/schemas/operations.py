@@ -90,6 +90,22 @@ class FeedbackRecord(Record):
         return checked.model_copy(update={"id": content_id("feedback", checked.model_dump(exclude={"id"}))})
 
 
+class CycleInputs(Record):
+    """What a cycle's outcome depends on: the snapshot, a hash of every training label, feedback row and eval item, sorted, and
+    one of what it was told. The id is that of the content: the fingerprint of a cycle."""
+
+    id: str
+    snapshot_id: str
+    labels: tuple[str, ...]
+    config_hash: str
+
+    @classmethod
+    def of(cls, snapshot_id: str, labels: tuple[str, ...], config_hash: str) -> Self:
+        """The record with its content id."""
+        id_ = content_id("inputs", [snapshot_id, list(labels), config_hash])
+        return cls(id=id_, snapshot_id=snapshot_id, labels=labels, config_hash=config_hash)
+
+
 class Trigger(Record):
     """Whether this cycle trains, and why."""
 

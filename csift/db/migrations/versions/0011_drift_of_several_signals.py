@@ -1,12 +1,22 @@
-"""A drift report has several signals; one of before had the questions alone, at a level of its own."""
+"""A drift report has several signals; one of before had the questions alone, at a level of its own. What a cycle went by is kept in
+parts; the fingerprints of before say nothing to those, so the next cycle counts as the first."""
 
+import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = '0011'
 down_revision = '0010'
 
 
 def upgrade() -> None:
+    op.create_table('cycle_inputs',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('record', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_cycle_inputs'))
+    )
+    op.execute('UPDATE cycles SET fingerprint = NULL')
     op.execute("""
         UPDATE drift_reports SET record = record - '{statistic,p_value,alpha,permutations,units,drifted}'::text[] || jsonb_build_object(
             'false_alarms', record->'alpha',
@@ -18,6 +28,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute('UPDATE cycles SET fingerprint = NULL')
+    op.drop_table('cycle_inputs')
     op.execute("""
         UPDATE drift_reports SET record = record - '{false_alarms,unmeasured,signals}'::text[] || jsonb_build_object(
             'statistic', record#>'{signals,0,statistic}', 'p_value', record#>'{signals,0,p_value}',
