@@ -320,6 +320,14 @@ class TriggerConfig(Section):
     cooldown_hours: float = Field(0, ge=0, description="A scheduled run trains no sooner after the last decision")
 
 
+class MonitorConfig(Section):
+    """What the hourly look at the champion does about what it finds."""
+
+    rollback: bool = Field(
+        False, title="Roll back", description="Take the last promotion back when rated answers got worse since"
+    )
+
+
 class BenchmarkConfig(Section):
     """The methods side by side. No cycle depends on it."""
 
@@ -356,6 +364,7 @@ class LoopConfig(Section):
     gate: GateConfig = GateConfig()
     drift: DriftConfig
     trigger: TriggerConfig = TriggerConfig()
+    monitor: MonitorConfig = MonitorConfig()
     budget: BudgetConfig = BudgetConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
 

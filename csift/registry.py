@@ -12,7 +12,7 @@ from csift.db.connection import Database
 from csift.db.corpus import IngestRow, SnapshotRow
 from csift.db.judging import ChampionLogRow, ChampionRow, DecisionRow, EvalReportRow, EvalSetRow, SystemRow
 from csift.db.learning import AdapterRow, CustomModelRow, DatasetRow, LossRow
-from csift.db.operations import CycleInputsRow, DriftReportRow
+from csift.db.operations import CycleInputsRow, DriftReportRow, MonitorReportRow
 from csift.exceptions import GateError
 from csift.leases import Lease
 from csift.schemas import (
@@ -28,6 +28,7 @@ from csift.schemas import (
     EvalSetHistory,
     IngestReport,
     LossPoint,
+    MonitorReport,
     PromotionDecision,
     Record,
     System,
@@ -47,6 +48,7 @@ TABLES: dict[type[Record], type[RecordTable]] = {
     EvalReport: EvalReportRow,
     DriftReport: DriftReportRow,
     CycleInputs: CycleInputsRow,
+    MonitorReport: MonitorReportRow,
 }
 
 

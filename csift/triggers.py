@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from csift.config import LoopConfig, TriggerConfig
-from csift.drift import AccuracyWatch
 from csift.hashing import content_id
-from csift.schemas import CycleInputs, EvalSet, HumanFeedback, LabelSet, Trigger
+from csift.schemas import AccuracyWatch, CycleInputs, EvalSet, HumanFeedback, LabelSet, Trigger
 
 # paths, as what they lead to counts; and what decides when and whether to look, not what comes of it
 UNTOLD: Any = {"corpus": {"sources", "questions"}, "drift": True, "trigger": True, "monitor": True, "benchmark": True}

@@ -34,6 +34,7 @@ from csift.config import LoopConfig, load_config
 from csift.db import database
 from csift.exceptions import ServiceError
 from csift.settings import settings
+from deployments.automations import install
 
 PREFECT_YAML = Path(__file__).parents[1] / "prefect.yaml"
 POOLS = ("cpu", "gpu")
@@ -110,6 +111,7 @@ def deploy(config: LoopConfig, api_url: str) -> list[str]:
     with _client(api_url) as client:
         _ensure_pools(client)
         _prefect_deploy(spec, api_url)
+        install(client, config.project, settings())
         by_id = {flow.id: flow.name for flow in client.read_flows()}
         ours = {deployment["name"] for deployment in spec["deployments"]}
         return sorted(f"{by_id[found.flow_id]}/{found.name}" for found in client.read_deployments() if found.name in ours)

@@ -10,12 +10,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from csift import cycles, feedback, registry, triggers
+from csift import alerts, cycles, feedback, registry, triggers
 from csift.config import LoopConfig
 from csift.db import database
+from csift.exceptions import BudgetExhausted
 from csift.leases import Lease, hold
 from csift.schemas import Cycle, CycleInputs, CycleState, DriftReport, EvalSet, LabelSet, Trigger
 from tasks.drift import watch
+from tasks.events import COMPLETED, emit, send
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def cycle(config: LoopConfig, trigger: str) -> Iterator[CycleRun]:
             yield CycleRun(id_, lease)
         except Exception as error:
             cycles.note(db, id_, state=CycleState.FAILED, reason=str(error))
+            send(alerts.cycle_failed(cycles.load(db, id_), isinstance(error, BudgetExhausted)))
             raise
         except BaseException:  # Ctrl-C, or Prefect's cancellation
             cycles.note(
@@ -71,11 +74,12 @@ def decide_trigger(cycle_id: str, config: LoopConfig, labels: LabelSet, evalset:
     before = registry.find(db, CycleInputs, last.fingerprint) if last and last.fingerprint else None
     inputs = triggers.inputs(config, labels, evalset, feedback.learn(feedback.load(db, config.project)))
     registry.save_inputs(db, inputs)
+    log = registry.champion_log(db, config.project)
     seen = triggers.Circumstances(
         scheduled=cycles.load(db, cycle_id).trigger == "schedule",
         hours=(datetime.now(UTC) - last.scheduled_at).total_seconds() / 3600 if last else None,
         drifted=drift.drifted,
-        accuracy=watch(config),
+        accuracy=watch(config, log[0].at if log else None),
     )
     trigger = triggers.should_train(inputs, before, config.trigger, seen)
     cycles.note(db, cycle_id, fingerprint=trigger.fingerprint, drift_id=drift.id)
@@ -87,7 +91,9 @@ def decide_trigger(cycle_id: str, config: LoopConfig, labels: LabelSet, evalset:
 def finish(cycle_id: str, state: CycleState, reason: str) -> Cycle:
     """Closes the cycle."""
     cycles.note(database(), cycle_id, state=state, reason=reason)
-    return cycles.load(database(), cycle_id)
+    ended = cycles.load(database(), cycle_id)
+    emit(COMPLETED, ended.project, {"cycle": ended.id, "state": ended.state.value, "reason": reason})
+    return ended
 
 
 @task(name="skip", cache_policy=NO_CACHE)

@@ -9,10 +9,10 @@ from csift import cycles, registry
 from csift.config import LoopConfig
 from csift.corpus import last_ingest
 from csift.db import database
-from csift.drift import AccuracyWatch, drift_id, latest, monthly_level, read_window, watch_accuracy
 from csift.drift import check_drift as check
+from csift.drift import drift_id, latest, monthly_level, read_window, watch_accuracy
 from csift.reports.wording import drift_sentence
-from csift.schemas import DriftReport
+from csift.schemas import AccuracyWatch, DriftReport
 from tasks.collaborators import embedder, index, store
 
 
@@ -30,11 +30,13 @@ def check_drift(cycle_id: str, config: LoopConfig) -> DriftReport:
     return report
 
 
-def watch(config: LoopConfig) -> AccuracyWatch | None:
-    """Rated answers of this month against those of the reference; None where too few are rated."""
+def watch(config: LoopConfig, since: datetime | None) -> AccuracyWatch | None:
+    """The champion's rated answers of this month, `since` being when it became champion, against those of the reference; None
+    where too few are rated."""
     reference, current = read_window(config.drift.reference), read_window(config.drift.current)
-    today = datetime.now(UTC)
-    month = [row for row in current.rows if row.at and (row.at.year, row.at.month) == (today.year, today.month)]
+    begin = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    begin = max(begin, since) if since else begin
+    month = [row for row in current.rows if row.at and row.at >= begin]
     return watch_accuracy(reference.rows, month, monthly_level(config.drift.false_alarms, "accuracy"))
 
 

@@ -4,7 +4,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from csift import cycles, promotion, registry
+from csift import alerts, cycles, promotion, registry
 from csift.config import LoopConfig
 from csift.db import database
 from csift.judges.calibration import require_calibrated
@@ -13,6 +13,7 @@ from csift.reports.decision import render_decision
 from csift.reports.verdicts import outlook_sentence
 from csift.schemas import ChampionMove, EvalReport, EvalSet, GatePolicy, Outlook, PromotionDecision, Retention, System
 from tasks.collaborators import judge, store
+from tasks.events import send
 from tasks.progress import reporter
 
 
@@ -23,6 +24,8 @@ def foresee(config: LoopConfig, evalset: EvalSet) -> Outlook:
     policy = policy_of(config)
     require_calibrated(db, judge(config).id, config.judge.name, policy.min_agreement)
     told = outlook_of(config, evalset)
+    if told.low:
+        send(alerts.evalset_exhausted(config.project, evalset.id, outlook_sentence(told)))
     reporter("gate")("gate", 1, 1, outlook_sentence(told))
     create_markdown_artifact(key="gate-outlook", markdown=outlook_sentence(told), description="What the gate can tell")
     return told
@@ -76,5 +79,7 @@ def promote(cycle_id: str, decision: PromotionDecision, base: System, challenger
     """One atomic pointer move."""
     with cycles.stage(database(), cycle_id, "promote") as made:
         move = registry.promote(database(), decision, base, challenger, lease)
+        if move:
+            send(alerts.promotion_made(move.project, decision, store().uri(f"decisions/{decision.id}.html")))
         made.append(challenger.id)
     return move

@@ -17,6 +17,13 @@ class DriftReportRow(RecordTable, Base):
     p_value: Mapped[float]
 
 
+class MonitorReportRow(RecordTable, Base):
+    """MonitorReport."""
+
+    __tablename__ = "monitor_reports"
+    project: Mapped[str] = mapped_column(index=True)
+
+
 class CycleInputsRow(RecordTable, Base):
     """CycleInputs, under the fingerprint of the cycles that had them."""
 

@@ -11,7 +11,6 @@ Not covered: who rates. Ratings are given by those who care to, and a change in 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -19,30 +18,12 @@ from numpy.typing import NDArray
 
 from csift.drift.windows import TrafficRow
 from csift.intervals import least_share
+from csift.schemas import AccuracyWatch
 
 LOSSES = (0.05, 0.1, 0.2, 0.4)  # of accuracy that are bet on
 STARTS = 31  # days of a month, from each of which somebody bets
 MIN_RATED = 20  # sessions of the reference; fewer bound nothing
 UNKNOWN = datetime.max.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class AccuracyWatch:
-    """`before` is the reference's accuracy and `floor` its lower bound; `now` is that of the `sessions` since `since`, the day
-    from which the evidence is strongest. `evidence` is the most that the stake has become; at 1/level answers got worse."""
-
-    before: float
-    floor: float
-    now: float
-    sessions: int
-    since: datetime
-    evidence: float
-    level: float
-
-    @property
-    def regressed(self) -> bool:
-        """Whether answers are right less often than before."""
-        return self.evidence >= 1 / self.level
 
 
 def watch_accuracy(reference: Sequence[TrafficRow], month: Sequence[TrafficRow], level: float) -> AccuracyWatch | None:

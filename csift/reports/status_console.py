@@ -11,7 +11,8 @@ from rich.tree import Tree
 from csift.reports.console import block, line, make_console, plain, table
 from csift.reports.run_console import print_decision
 from csift.reports.status import Lineage, Status, drift_verdict, job_line, last_cycle, status_json
-from csift.reports.wording import clock, count, drift_sentence, money, points_interval, when
+from csift.reports.wording import accuracy_sentence, clock, count, drift_sentence, money, points_interval, when
+from csift.schemas import DriftReport, MonitorReport
 
 _DOCUMENTS_SHOWN = 40
 
@@ -40,6 +41,19 @@ def print_status(status: Status, console: Console | None = None) -> None:
     if checked:
         out.print()
         line(out, f"Drift: {drift_verdict(checked)}. {drift_sentence(checked)}")
+
+
+def print_monitor(seen: MonitorReport, drift: DriftReport, console: Console | None = None) -> None:
+    """What a look between nights saw: rated answers, drift, what was sent."""
+    out = console or make_console()
+    line(out, f"{seen.project}, {when(seen.at)}", "head")
+    line(out, f"Champion: {seen.champion_id or 'none yet'}")
+    line(out, f"Answers: {accuracy_sentence(seen.accuracy)}")
+    line(out, f"Drift: {drift_verdict(drift)}. {drift_sentence(drift)}")
+    if seen.events:
+        line(out, f"Sent: {', '.join(seen.events)}.")
+    if seen.note:
+        line(out, f"Done: {seen.note}.")
 
 
 def print_status_json(status: Status) -> None:

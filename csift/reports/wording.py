@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from csift.schemas import DriftReport, DriftSignal, Interval
+from csift.schemas import AccuracyWatch, DriftReport, DriftSignal, Interval
 
 
 def percent(share: float) -> str:
@@ -82,6 +82,17 @@ def spread(values: Sequence[int]) -> tuple[str, str, str, str]:
         return ("n/a",) * 4
     last = len(ordered) - 1
     return tuple(f"{ordered[round(share * last)]:,}" for share in (0, 0.5, 0.9, 1))  # type: ignore[return-value]
+
+
+def accuracy_sentence(watch: AccuracyWatch | None) -> str:
+    """What rated answers say of the champion."""
+    if watch is None:
+        return "too few are rated to tell."
+    verdict = "got worse" if watch.regressed else "hold"
+    return (
+        f"{verdict}: {percent(watch.now)} of {count(watch.sessions, 'rated session')} since {watch.since:%Y-%m-%d} were right, "
+        f"{percent(watch.before)} before; evidence {watch.evidence:,.1f} of the {1 / watch.level:,.0f} that an alarm takes."
+    )
 
 
 def drift_sentence(drift: DriftReport) -> str:

@@ -52,6 +52,7 @@ from csift.schemas.judging import (
     Verdict,
 )
 from csift.schemas.operations import (
+    AccuracyWatch,
     Cost,
     Cycle,
     CycleInputs,
@@ -60,6 +61,7 @@ from csift.schemas.operations import (
     DriftReport,
     DriftSignal,
     FeedbackRecord,
+    MonitorReport,
     StageRun,
     Trigger,
 )
@@ -69,6 +71,7 @@ from csift.schemas.systems import Adapter, CustomModel, Generation, GenerationPa
 __all__ = [
     "METHODS",
     "STYLES",
+    "AccuracyWatch",
     "Adapter",
     "ChampionMove",
     "Chunk",
@@ -114,6 +117,7 @@ __all__ = [
     "LossPoint",
     "Method",
     "Metric",
+    "MonitorReport",
     "NearDuplicate",
     "Outlook",
     "PairItem",

@@ -58,6 +58,40 @@ class DriftReport(Record):
         return any(signal.drifted for signal in self.signals)
 
 
+class AccuracyWatch(Record):
+    """Whether rated answers are right less often than before. `before` is the reference's accuracy and `floor` its lower bound;
+    `now` is that of the `sessions` since `since`, the day from which the evidence is strongest. `evidence` is the most that the
+    stake of a bettor on worse answers has become (csift.drift.accuracy)."""
+
+    before: float
+    floor: float
+    now: float
+    sessions: int
+    since: datetime
+    evidence: float
+    level: float
+
+    @property
+    def regressed(self) -> bool:
+        """Whether answers got worse: the stake reached 1/level."""
+        return self.evidence >= 1 / self.level
+
+
+class MonitorReport(Record):
+    """One look at the champion between nights: its rated answers, the drift report of the day, and the events that were sent.
+    `since` is when it became champion. `note` says what was not looked at, or what was done about it."""
+
+    id: str
+    project: str
+    at: datetime
+    champion_id: str | None
+    since: datetime | None
+    accuracy: AccuracyWatch | None
+    drift_id: str | None
+    events: tuple[str, ...]
+    note: str
+
+
 class FeedbackRecord(Record):
     """What one person said of one answer: a thumb, a rating of 1 (bad) to 5 (good), an edit, at least one of them.
 

@@ -35,6 +35,25 @@ def build_dataset(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> int:
     return _run(lambda: flow(loaded, return_state=True))
 
 
+@command(run, "monitor")
+def monitor(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> int:
+    """Do the champion's answers hold, and has the traffic changed? Exit code 1 when not."""
+    loaded = load_config(config)
+    from csift import registry
+    from csift.db import database
+    from csift.reports import status_console
+    from csift.schemas import DriftReport, MonitorReport
+    from flows.monitor import monitor as flow
+    from tasks.results import result_storage
+
+    db = database()
+    result_storage()
+    seen: MonitorReport = flow(loaded, return_state=True).result()
+    drift = registry.load(db, DriftReport, seen.drift_id or "")
+    status_console.print_monitor(seen, drift)
+    return 1 if drift.drifted or (seen.accuracy and seen.accuracy.regressed) else 0
+
+
 @command(app, "backfill")
 def backfill(
     config: Config = DEFAULT_CONFIG,

@@ -74,7 +74,7 @@ teacher = { tune_steps = 2 }
 synthesis = { candidates = 2 }
 training = { max_steps = 2, batch_size = 1 }
 gate = { min_items = 2 }
-drift = { reference = "traffic.jsonl", current = "traffic.jsonl", permutations = 99 }
+drift = { reference = "traffic.jsonl", current = "traffic.jsonl" }
 """)
     return toml
 

@@ -14,7 +14,7 @@ from csift.config import LoopConfig, load_config
 from deployments.local import POOLS, PREFECT_YAML
 
 ROOT = PREFECT_YAML.parent
-LOOPS = ["nightly", "build-dataset", "backfill"]
+LOOPS = ["nightly", "build-dataset", "backfill", "monitor", "benchmark"]
 DEPLOYMENTS = [*LOOPS, "train"]
 
 

@@ -17,6 +17,14 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_cycle_inputs'))
     )
     op.execute('UPDATE cycles SET fingerprint = NULL')
+    op.create_table('monitor_reports',
+    sa.Column('project', sa.String(), nullable=False),
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('record', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_monitor_reports'))
+    )
+    op.create_index(op.f('ix_monitor_reports_project'), 'monitor_reports', ['project'], unique=False)
     op.execute("""
         UPDATE drift_reports SET record = record - '{statistic,p_value,alpha,permutations,units,drifted}'::text[] || jsonb_build_object(
             'false_alarms', record->'alpha',
@@ -30,6 +38,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute('UPDATE cycles SET fingerprint = NULL')
     op.drop_table('cycle_inputs')
+    op.drop_index(op.f('ix_monitor_reports_project'), table_name='monitor_reports')
+    op.drop_table('monitor_reports')
     op.execute("""
         UPDATE drift_reports SET record = record - '{false_alarms,unmeasured,signals}'::text[] || jsonb_build_object(
             'statistic', record#>'{signals,0,statistic}', 'p_value', record#>'{signals,0,p_value}',

@@ -1,0 +1,115 @@
+"""What people are told when something happens that cannot wait for somebody to look: what happened, the numbers, where to read
+more, what to do. Pure; tasks/events.py sends them, deployments/automations.py says to whom."""
+
+from typing import Literal
+
+from csift.schemas import AccuracyWatch, Cycle, DriftReport, PromotionDecision
+from csift.schemas.base import Record
+
+Event = Literal[
+    "csift.accuracy.regressed",
+    "csift.drift.detected",
+    "csift.cycle.failed",
+    "csift.budget.exhausted",
+    "csift.promotion.made",
+    "csift.evalset.exhausted",
+]
+
+
+class Alert(Record):
+    """One event of a project. Every field is filled, since a template that names a missing one fails in silence."""
+
+    event: Event
+    project: str
+    happened: str
+    numbers: str
+    link: str
+    what_to_do: str
+
+
+def accuracy_regressed(project: str, watch: AccuracyWatch, rolled_back_to: str | None, link: str) -> Alert:
+    """Rated answers are right less often than before."""
+    done = (
+        f"The last promotion was taken back: {rolled_back_to} answers again. Label some of the wrong answers, so that the next "
+        "challenger is judged on them."
+        if rolled_back_to
+        else "See what changed with `csift status`; `csift rollback` takes the last promotion back."
+    )
+    return Alert(
+        event="csift.accuracy.regressed",
+        project=project,
+        happened="Rated answers of the champion got worse.",
+        numbers=(
+            f"{watch.now:.1%} of {watch.sessions} rated sessions since {watch.since:%Y-%m-%d} were right, {watch.before:.1%} "
+            f"before; had nothing changed, a month would bring this alarm with a chance of at most {watch.level:.2%}"
+        ),
+        link=link,
+        what_to_do=done,
+    )
+
+
+def drift_detected(project: str, report: DriftReport) -> Alert:
+    """The traffic differs from the reference."""
+    found = [signal for signal in report.signals if signal.drifted]
+    return Alert(
+        event="csift.drift.detected",
+        project=project,
+        happened=f"The traffic drifted: {', '.join(signal.name for signal in found)}.",
+        numbers="; ".join(
+            f"{signal.name}: p = {signal.p_value:.2g} below {signal.level:.2g}, {signal.units} sessions" for signal in found
+        ),
+        link=report.html_uri,
+        what_to_do=(
+            "Read the questions that are least like the reference's. Where documents are missing, add them; where answers are, "
+            "label questions of the new kind."
+        ),
+    )
+
+
+def cycle_failed(cycle: Cycle, budget: bool) -> Alert:
+    """A cycle ended with an error, or at its budget."""
+    last = next((stage for stage in reversed(cycle.stages) if stage.state == "failed"), None)
+    return Alert(
+        event="csift.budget.exhausted" if budget else "csift.cycle.failed",
+        project=cycle.project,
+        happened=f"The {cycle.trigger} cycle {'used up its budget' if budget else 'failed'}: {cycle.reason}",
+        numbers=(
+            f"{len(cycle.stages)} stages begun, {last.stage if last else 'none'} failed; {cycle.cost.calls} calls, "
+            f"${cycle.cost.usd:.2f}"
+        ),
+        link=cycle.report_uri or cycle.id,
+        what_to_do=(
+            "Raise [budget] and start it again: it goes on where it stopped, and pays for nothing twice."
+            if budget
+            else "Mend what the message names and start it again: it goes on where it stopped."
+        ),
+    )
+
+
+def promotion_made(project: str, decision: PromotionDecision, link: str) -> Alert:
+    """The champion was replaced."""
+    gain = decision.difference
+    return Alert(
+        event="csift.promotion.made",
+        project=project,
+        happened=f"{decision.evidence.challenger_system_id} is the champion now.",
+        numbers=(
+            f"{decision.challenger_accuracy.value:.1%} right on {len(decision.evidence.items)} questions, "
+            f"{decision.champion_accuracy.value:.1%} before: {100 * gain.value:+.1f} points "
+            f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+        ),
+        link=link,
+        what_to_do=f"Nothing. `csift decide --replay {decision.id}` decides again; `csift rollback` takes it back.",
+    )
+
+
+def evalset_exhausted(project: str, evalset_id: str, sentence: str) -> Alert:
+    """The eval set bears few more decisions; `sentence` has its numbers."""
+    return Alert(
+        event="csift.evalset.exhausted",
+        project=project,
+        happened="The eval set's budget against false promotions runs low.",
+        numbers=sentence,
+        link=evalset_id,
+        what_to_do="Label fresh questions and swap them in with `csift evalset refresh`.",
+    )
