@@ -39,7 +39,7 @@ def configure(folder: Path, project: str, model: Path, **training: Any) -> LoopC
             "synthesis": {"candidates": 6, "demonstrations": 1},
             "training": {"base_model": str(model), "max_steps": 3, "batch_size": 2, "checkpoint_every": 1, **training},
             "gate": {"min_items": 4},
-            "drift": {"reference": folder / "traffic.jsonl", "current": folder / "traffic.jsonl", "permutations": 99},
+            "drift": {"reference": folder / "traffic.jsonl", "current": folder / "traffic.jsonl"},
         }
     )
 

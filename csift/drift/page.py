@@ -82,7 +82,7 @@ def _frame(side: Side, reference: Side) -> "pd.DataFrame":
     )
 
 
-def _nearest(side: Side, reference: Side) -> NDArray[np.float32]:
+def _nearest(side: Side, reference: Side) -> NDArray[np.float64]:
     """Cosine similarity of each question to the most similar one that the reference has from another session."""
     of_reference, best = np.asarray(reference.sessions), []
     for start in range(0, len(side.questions), SIMILARITY_ROWS):
@@ -90,7 +90,8 @@ def _nearest(side: Side, reference: Side) -> NDArray[np.float32]:
         similarity = side.vectors[part] @ reference.vectors.T
         similarity[np.asarray(side.sessions[part])[:, None] == of_reference[None, :]] = -1
         best.append(similarity.max(axis=1))
-    return np.concatenate(best)
+    # Rounded: Evidently's histogram fails on values that differ by less than a float's noise.
+    return np.concatenate(best).astype(np.float64).round(3)
 
 
 TITLES = {

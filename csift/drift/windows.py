@@ -55,7 +55,11 @@ class Window:
 
 def latest(window: Window, now: datetime) -> Window:
     """The rows of the last seven days before `now`, and older ones until there are 100 sessions; all rows where some do not say
-    when they were asked. Small traffic so accumulates until there is enough to see something."""
+    when they were asked. Small traffic so accumulates until there is enough to see something.
+
+    Raises:
+        CorpusError: fewer than 20 questions or 2 sessions were asked until then.
+    """
     if any(row.at is None for row in window.rows):
         return window
     past = sorted((row for row in window.rows if row.at and row.at <= now), key=lambda row: row.at or now, reverse=True)
@@ -66,7 +70,7 @@ def latest(window: Window, now: datetime) -> Window:
             break
         kept.append(row)
         sessions.add(row.session)
-    return Window(tuple(reversed(kept)))
+    return window_of(reversed(kept), f"the traffic until {now:%Y-%m-%d %H:%M} UTC")
 
 
 def read_window(path: Path) -> Window:
