@@ -1,14 +1,16 @@
 """A real Prefect server and worker as `csift up` starts them, on one small project."""
 
+import json
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.states import Cancelling
-from served import Served, last_cycle, on_data, processes_on, serving, small_project, start, until
+from served import Hook, Served, last_cycle, on_data, processes_on, serving, small_project, start, until
 
 from tasks.results import RESULT_STORAGE
 
@@ -25,18 +27,28 @@ with database().engine.connect() as connection:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def hook() -> Iterator[Hook]:
+    """Somebody who is told."""
+    with Hook() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
     small_project(folder)
-    with serving(folder) as up:
-        yield up
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CSIFT_ALERT_WEBHOOK", hook.url)
+        with serving(folder) as up:
+            yield up
 
 
 def test_the_cron_schedules_runs(served: Served) -> None:
     # With SQLAlchemy 2.1 Prefect's schedules never fire, and nothing says so.
     runs = until(lambda: [run for run in served.api.read_flow_runs() if run.auto_scheduled], bool, seconds=60)
-    assert {f"{run.expected_start_time:%H:%M}" for run in runs} == {"02:00"}
-    assert {run.parameters["trigger"] for run in runs} == {"schedule"}
+    nightly = [run for run in runs if "trigger" in run.parameters]
+    assert {f"{run.expected_start_time:%H:%M}" for run in nightly} == {"02:00"}
+    assert {run.parameters["trigger"] for run in nightly} == {"schedule"}
 
 
 def test_everything_of_the_file_is_deployed_with_the_project(served: Served) -> None:
@@ -59,6 +71,27 @@ def test_a_run_of_the_deployment_is_a_cycle_in_postgres(served: Served) -> None:
     assert served.api.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])))
     keys = {artifact.key for artifact in served.api.read_artifacts()}
     assert {"decision", "run-report", "progress-train"} <= keys
+
+
+def test_worse_answers_reach_a_webhook_within_ten_seconds(served: Served, hook: Hook) -> None:
+    def rated(name: str, right: int) -> Path:
+        now, path = datetime.now(UTC), served.data.parent / name
+        rows = [
+            {"session": f"s{n}", "question": f"How heavy is it {n % 7}?", "correct": n % 10 < right, "at": now.isoformat()}
+            for n in range(120)
+        ]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    config = served.api.read_deployment_by_name("monitor/monitor").parameters["config"]
+    drift = {**config["drift"], "reference": str(rated("before.jsonl", 9)), "current": str(rated("now.jsonl", 2))}
+    run = served.until(served.run("monitor/monitor", config={**config, "drift": drift}), lambda seen: seen.state.is_final())
+    assert run.state.is_completed(), run.state.message
+
+    told = until(lambda: [said for said in hook.told if said["event"] == "csift.accuracy.regressed"], bool, seconds=10)[0]
+    assert told["project"] == "small"
+    assert "20.0% of 120 rated sessions" in told["numbers"]
+    assert told["link"] and "csift rollback" in told["what_to_do"]
 
 
 def test_a_second_one_says_that_the_port_is_taken(served: Served) -> None:

@@ -1,0 +1,109 @@
+"""The automations that send alerts, on a real Prefect server."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import jinja2
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from pydantic import SecretStr
+from samples import sample_cycle, sample_decision, sample_drift
+
+from csift import alerts
+from csift.alerts import Alert, Event
+from csift.exceptions import ConfigError
+from csift.schemas import AccuracyWatch, CycleState
+from csift.settings import Settings
+from deployments.automations import automations, channels, install
+
+
+@pytest.fixture
+def client() -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+def told(**values: Any) -> Settings:
+    return Settings(**{name: SecretStr(value) if "email" not in name else value for name, value in values.items()})
+
+
+HOOK = told(alert_webhook="http://127.0.0.1:9/hook")
+
+
+def of(client: SyncPrefectClient, project: str) -> dict[str, Any]:
+    return {found.name: found for found in client.read_automations() if found.name.startswith(f"csift {project}: ")}
+
+
+def test_every_event_has_one_and_again_changes_nothing(client: SyncPrefectClient, project: str) -> None:
+    first = install(client, project, HOOK)
+    made = of(client, project)
+    again = install(client, project, HOOK)
+
+    assert first == again == sorted(made)
+    assert {name.split(": ")[1] for name in first} == {*get_args(Event), "csift.cycle.missed"}
+    assert {found.id for found in of(client, project).values()} == {found.id for found in made.values()}
+    missed = made[f"csift {project}: csift.cycle.missed"].trigger
+    assert (missed.posture.value, missed.expect, missed.within.total_seconds()) == (
+        "Proactive",
+        {"csift.cycle.completed"},
+        26 * 3600,
+    )
+    assert all(found.trigger.match["prefect.resource.id"] == f"csift.project.{project}" for found in made.values())
+
+
+def test_without_anybody_to_tell_there_are_none_and_other_projects_keep_theirs(client: SyncPrefectClient, project: str) -> None:
+    install(client, project, HOOK)
+    install(client, f"{project}-2", HOOK)
+    assert install(client, project, told()) == []
+    assert of(client, project) == {}
+    assert len(of(client, f"{project}-2")) == 7
+
+
+def test_a_channel_each_for_what_the_settings_name(client: SyncPrefectClient, project: str) -> None:
+    everything = told(
+        alert_webhook="http://127.0.0.1:9/hook", alert_slack="https://hooks.slack.com/services/T/B/x",
+        alert_email="a@b.example, c@d.example", alert_email_from="csift@b.example", sendgrid_api_key="key",
+    )  # fmt: skip
+    install(client, project, everything)
+    for found in of(client, project).values():
+        assert [action.type for action in found.actions] == ["call-webhook", "send-notification", "send-notification"]
+
+
+def test_a_mail_without_a_sender_is_refused() -> None:
+    with pytest.raises(ConfigError, match="CSIFT_ALERT_EMAIL_FROM"):
+        channels(told(alert_email="a@b.example"))
+
+
+def samples() -> list[Alert]:
+    from datetime import UTC, datetime
+
+    watch = AccuracyWatch(
+        before=0.82, floor=0.78, now=0.61, sessions=140, since=datetime(2026, 11, 3, tzinfo=UTC), evidence=900.0, level=0.025
+    )
+    failed = sample_cycle(CycleState.FAILED, 'the teacher said "no"\nand left')
+    return [
+        alerts.accuracy_regressed("p", watch, None, "/r.html"),
+        alerts.accuracy_regressed("p", watch, "system-1", "/r.html"),
+        alerts.drift_detected("p", sample_drift()),
+        alerts.cycle_failed(failed, budget=False),
+        alerts.cycle_failed(failed, budget=True),
+        alerts.promotion_made("p", sample_decision(), "/d.html"),
+        alerts.evalset_exhausted("p", "evalset-1", "9% of the budget is left."),
+    ]
+
+
+@pytest.mark.parametrize("alert", samples(), ids=lambda alert: alert.event)
+def test_what_a_webhook_is_sent_is_json_with_every_field(alert: Alert) -> None:
+    (channel,) = channels(HOOK)
+    made = next(
+        one for one in automations("p", [(channel, "00000000-0000-0000-0000-000000000001")]) if one.name.endswith(alert.event)
+    )  # type: ignore[list-item]
+    event = {"payload": alert.model_dump(mode="json")}
+    sent = json.loads(jinja2.Environment().from_string(made.actions[0].payload).render(event=event))  # type: ignore[union-attr]
+    assert sent == event["payload"]
+    assert all(sent[name] for name in sent)
+
+
+def test_every_event_is_made_by_something() -> None:
+    assert {alert.event for alert in samples()} == set(get_args(Event))
