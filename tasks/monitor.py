@@ -35,15 +35,18 @@ def look(config: LoopConfig) -> MonitorReport:
         note="",
     )
     told: list[Alert] = []
+    back = None
     if seen.accuracy and monitoring.worse_is_news(seen, before):
-        back = _roll_back(config, log)
+        back = _standing_before(config, log)
         told.append(alerts.accuracy_regressed(config.project, seen.accuracy, back, drift.html_uri))
         seen = seen.model_copy(update={"note": f"rolled back to {back}" if back else ""})
     last = registry.find(db, DriftReport, before.drift_id) if before and before.drift_id else None
     if monitoring.drift_is_news(drift, last):
         told.append(alerts.drift_detected(config.project, drift))
-    for alert in told:  # before the look is kept: killed in between, it is made and told again
+    for alert in told:  # before anything is done or kept: killed in between, the look is made again, and told again
         send(alert)
+    if back:
+        registry.rollback(db, config.project)
     return monitoring.save(db, seen.model_copy(update={"events": tuple(alert.event for alert in told)}))
 
 
@@ -53,8 +56,8 @@ def _drift_of_today(config: LoopConfig) -> DriftReport:
     return registry.load(db, DriftReport, made) if made else compare(config)
 
 
-def _roll_back(config: LoopConfig, log: list[ChampionMove]) -> str | None:
-    """The System that answers again, where the configuration says so and the champion was promoted."""
+def _standing_before(config: LoopConfig, log: list[ChampionMove]) -> str | None:
+    """The System that is to answer again, where the configuration says so and the champion was promoted."""
     if not config.monitor.rollback or not log or log[0].kind != "promotion":
         return None
-    return registry.rollback(database(), config.project).to_system_id
+    return registry.standing_before(log)
