@@ -4,11 +4,8 @@ BootstrapFewShot (Khattab et al., DSPy, ICLR 2024) shows the program's own right
 al., EMNLP 2024) and GEPA (Agrawal et al., 2025) also write instructions, which takes an able prompt model.
 """
 
-import io
-import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, Self, get_args
@@ -20,6 +17,7 @@ from csift.llm import LanguageModel
 from csift.rag.compiled import Compiled
 from csift.rag.guard import refuse_held_out
 from csift.rag.programs import rag_class, standard_program_hash
+from csift.rag.running import quiet
 from csift.schemas import EvalSet, Failure, JudgeItem, Label
 from csift.textmatch import REFUSAL
 
@@ -77,7 +75,7 @@ def compile_program(optimiser: Optimiser, task: Task, progress: Progress = no_pr
         for label in sorted(task.labels, key=lambda label: content_id("order", [task.seed, label.id]))
     ]
     student = _watched_class()(trouble, task.retriever, task.k, standard_program_hash())
-    with _quiet(), dspy.context(lm=task.model.lm, adapter=_adapter(task), disable_history=True, max_errors=len(trainset)):
+    with quiet(), dspy.context(lm=task.model.lm, adapter=_adapter(task), disable_history=True, max_errors=len(trainset)):
         try:
             program = _MADE_BY[optimiser](task, metric, student, trainset)
         finally:
@@ -267,16 +265,3 @@ def _by_model_class() -> Any:
             return dspy.ChatAdapter().parse(signature, completion)
 
     return ByModel
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """DSPy's optimisers print and log; csift shows its own progress."""
-    logger = logging.getLogger("dspy")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(before)

@@ -4,8 +4,11 @@ dspy.Evaluate starts a thread a question and takes an exception for a score. Her
 questions go to the model in one `LanguageModel.map`; a question that failed is counted apart; what ends a run ends this one too.
 """
 
+import io
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from csift.interfaces import Judge, Program
@@ -31,7 +34,8 @@ def accuracy(program: Program, model: LanguageModel, judge: Judge, labels: Seque
         devset=devset, metric=meeting.correct, num_threads=len(labels), max_errors=len(labels) + 1, display_progress=False
     )
     try:
-        evaluate(meeting)
+        with quiet():
+            evaluate(meeting)
     finally:
         meeting.end()
     verdicts = [score for score in meeting.scores if isinstance(score, Score)]
@@ -91,3 +95,16 @@ class _Meeting:
             )
         )
         return [said if isinstance(said, Failure) else next(verdicts) for said in outcomes]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """DSPy prints and logs; csift shows its own progress."""
+    logger = logging.getLogger("dspy")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(before)
