@@ -1,6 +1,5 @@
 """When a cycle trains, and what it says of it."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,7 @@ import pytest
 from samples import sample_eval_set
 
 from csift.config import LoopConfig, TriggerConfig
-from csift.drift import AccuracyWatch
-from csift.schemas import CycleInputs, EvalSet, HumanFeedback, Label, LabelSet, RatedAnswer, Trigger
+from csift.schemas import AccuracyWatch, CycleInputs, EvalSet, HumanFeedback, Label, LabelSet, RatedAnswer, Trigger
 from csift.triggers import Circumstances, inputs, should_train
 
 CONFIG = LoopConfig.model_validate(
@@ -135,8 +133,10 @@ def test_a_corpus_change_may_be_left_to_other_reasons() -> None:
     assert (trigger.train, "the corpus changed" in trigger.reason) == (False, True)
 
 
-WORSE = AccuracyWatch(0.82, 0.78, 0.61, 140, datetime(2026, 11, 3, tzinfo=UTC), 900.0, 0.025)
-HELD = replace(WORSE, evidence=3.0)
+WORSE = AccuracyWatch(
+    before=0.82, floor=0.78, now=0.61, sessions=140, since=datetime(2026, 11, 3, tzinfo=UTC), evidence=900.0, level=0.025
+)
+HELD = WORSE.model_copy(update={"evidence": 3.0})
 FEW = TriggerConfig(new_labels=10)
 
 
