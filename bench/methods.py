@@ -16,7 +16,7 @@ rank the answers of any policy, learns from those of both. Scores, each with a 9
 
 An answer is preferred when its log-probability per token is the higher (summed, it would favour short answers). A question counts
 once, whatever the number of its pairs; `start` is the rate, or the mean reward, before. Mean reward is that of answers sampled as
-in training, two a question, since that is what ppo, grpo and rloo raise; `greedy` is the gain of the greedy answers, with its
+in training, four a question, since that is what ppo, grpo and rloo raise; `greedy` is the gain of the greedy answers, with its
 interval. The accuracy of sft is that of greedy answers.
 `seconds` are those of training, `peak_gb` is the most memory of a method's own process, `adapter_mb` the size of the adapter's
 weights.
@@ -44,13 +44,13 @@ logging.disable(logging.WARNING)
 warnings.simplefilter("ignore")
 
 METHODS = ("cpt", "sft", "dpo", "orpo", "kto", "reward", "ppo", "grpo", "rloo")
-STEPS = {"cpt": 20, "sft": 60, "dpo": 30, "orpo": 40, "kto": 60, "reward": 90, "ppo": 24, "grpo": 16, "rloo": 16}
+STEPS = {"cpt": 20, "sft": 60, "dpo": 30, "orpo": 40, "kto": 60, "reward": 90, "ppo": 24, "grpo": 24, "rloo": 24}
 ROWS = {"cpt": 2, "ppo": 8, "grpo": 16, "rloo": 16}  # a step; of the others 4
 FROM_SFT = ("dpo", "kto", "reward", "ppo", "grpo", "rloo")
 MISTAKES = {"orpo": ("base",), "dpo": ("sft",), "kto": ("sft",), "reward": ("base", "sft")}  # whose wrong answers it learns from
 SAMPLED = (0.0, 0.7, 1.0)  # temperatures at which a model is asked for wrong answers
-ONLINE_RATE = 2e-4  # csift's default is a quarter of it, for larger models and more steps
-DRAWN = 2  # answers a held-out question when the mean reward is taken
+RATES = {"dpo": 5e-5, "kto": 2e-4, "ppo": 5e-4, "grpo": 5e-4, "rloo": 5e-4}  # csift's defaults are for larger models, more steps
+DRAWN = 4  # answers a held-out question when the mean reward is taken
 
 
 def main() -> None:
@@ -142,7 +142,8 @@ class Bench:
             batch_size=ROWS.get(method, 4),
             samples=samples,
             answer_tokens=8 if self.quick else 24,
-            online_rate=ONLINE_RATE,
+            preference_rate=RATES.get(method, 5e-5),
+            online_rate=RATES.get(method, 5e-5),
             max_length=512 if method == "cpt" else 1024,
             checkpoint_every=10**6,
             seed=self.seed,

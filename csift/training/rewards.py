@@ -43,7 +43,7 @@ class RewardModel:
 
         self.id = adapter_path.name
         self._tokenizer = tokenizer
-        model = PeftModel.from_pretrained(classifier(base, tokenizer), adapter_path)
+        model = PeftModel.from_pretrained(classifier(base, tokenizer), adapter_path).merge_and_unload()  # twice as fast
         self._model = model.cuda().eval() if torch.cuda.is_available() else model.eval()
 
     def score(self, rows: Sequence[PromptRow], answers: Sequence[str]) -> list[float]:
