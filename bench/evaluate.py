@@ -60,7 +60,7 @@ class Speed:
     """Both ways on one set of prompts."""
 
     def __init__(self, folder: Path, seed: int, quick: bool) -> None:
-        from bench.loop import _tiny_model
+        from bench.tiny import tiny_model
         from csift.inference import LocalEngine
         from csift.models import quiet_libraries, resolve, use_threads
         from csift.settings import settings
@@ -69,7 +69,7 @@ class Speed:
         self.threads = settings().threads
         use_threads(self.threads)
         self.folder, self.seed = folder, seed
-        base = resolve(str(_tiny_model(folder, seed)) if quick else "smollm2-135m-instruct", folder)
+        base = resolve(str(tiny_model(folder, seed)) if quick else "smollm2-135m-instruct", folder)
         self.questions, self.demonstrations, self.index, rows = self._read()
         self.base = self._endless(base)
         self.adapter = self._adapter(rows, 2 if quick else STEPS)

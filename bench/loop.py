@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 os.environ |= {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 logging.disable(logging.WARNING)
 
@@ -36,7 +37,9 @@ def main() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # registered first, so it runs last: Postgres stops before
     os.environ["CSIFT_DATA_DIR"] = str(folder)
     os.environ["PREFECT_HOME"] = str(folder / "prefect")
-    tiny = _tiny_model(folder, args.seed)
+    from bench.tiny import tiny_model
+
+    tiny = tiny_model(folder, args.seed)
     questions = _few_questions(folder) if args.quick else ROOT / "examples" / "questions-1.jsonl"
     toml = _toml(folder, questions, tiny if args.quick else None, args.seed)
     loop_seconds = _command(toml)
@@ -86,30 +89,6 @@ def _toml(folder: Path, questions: Path, model: Path | None, seed: int) -> Path:
     path = folder / "bench.toml"
     path.write_text(f"{text}\n{training}")
     return path
-
-
-def _tiny_model(folder: Path, seed: int) -> Path:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from csift.models import bundled_tokenizer
-
-    tokenizer = bundled_tokenizer()
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=8192,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder / "tiny")
-    tokenizer.save_pretrained(folder / "tiny")
-    return folder / "tiny"
 
 
 def _sides(model: Path, questions: Path, repeats: int, seed: int) -> tuple[list[float], list[float]]:

@@ -93,7 +93,7 @@ class Bench:
     """One method at a time on the catalogue."""
 
     def __init__(self, folder: Path, seed: int, quick: bool) -> None:
-        from bench.loop import _tiny_model
+        from bench.tiny import tiny_model
         from csift.inference import LocalEngine, load_tokenizer
         from csift.models import quiet_libraries, resolve, use_threads
         from csift.retrieval import minilm
@@ -104,7 +104,7 @@ class Bench:
         use_threads(self.threads)
         self.folder, self.seed, self.quick = folder, seed, quick
         self.besides: dict[str, Any] = {}  # what is printed beside the score
-        self.base = resolve(str(_tiny_model(folder, seed)) if quick else "smollm2-135m-instruct", folder)
+        self.base = resolve(str(tiny_model(folder, seed)) if quick else "smollm2-135m-instruct", folder)
         self.tokenizer = load_tokenizer(self.base)
         self.engine = LocalEngine(self.base, self.threads)
         self.embedder = minilm(self.threads)

@@ -285,9 +285,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _tiny(folder: Path, seed: int) -> Path:
-    from bench.loop import _tiny_model
+    from bench.tiny import tiny_model
 
-    return _tiny_model(folder, seed)
+    return tiny_model(folder, seed)
 
 
 if __name__ == "__main__":

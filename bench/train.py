@@ -54,7 +54,7 @@ class Speed:
     """Both sides on one set of rows."""
 
     def __init__(self, folder: Path, seed: int, steps: int, quick: bool) -> None:
-        from bench.loop import _tiny_model
+        from bench.tiny import tiny_model
         from csift.inference import load_tokenizer
         from csift.models import quiet_libraries, resolve, use_threads
         from csift.settings import settings
@@ -62,7 +62,7 @@ class Speed:
         quiet_libraries()
         use_threads(settings().threads)
         self.folder, self.seed, self.steps = folder, seed, steps + WARM_UP
-        self.base = resolve(str(_tiny_model(folder, seed)) if quick else "smollm2-135m-instruct", folder)
+        self.base = resolve(str(tiny_model(folder, seed)) if quick else "smollm2-135m-instruct", folder)
         self.tokenizer = load_tokenizer(self.base)
         self.pairs, self.preferences = catalogue_rows(folder)
         self.runs = 0

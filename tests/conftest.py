@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -15,8 +16,10 @@ import pytest  # noqa: E402
 from encoders import WordEmbedder  # noqa: E402
 
 from bench.teacher_server import TeacherServer  # noqa: E402
+from csift import cycles  # noqa: E402
 from csift.db import Database, database  # noqa: E402
 from csift.hashing import sha256  # noqa: E402
+from csift.ledger import Ledger  # noqa: E402
 from csift.models import BaseModel  # noqa: E402
 from csift.settings import settings  # noqa: E402
 
@@ -49,6 +52,18 @@ def project(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def cycle(db: Database, project: str) -> str:
+    """A cycle to book calls on."""
+    return cycles.begin(db, project, "manual", datetime(2026, 11, 20, 2, tzinfo=UTC))
+
+
+@pytest.fixture
+def ledger(db: Database, cycle: str) -> Ledger:
+    """Where its calls are booked."""
+    return Ledger(db, cycle)
+
+
+@pytest.fixture
 def words() -> WordEmbedder:
     """A fresh counting embedder."""
     return WordEmbedder()
@@ -57,29 +72,11 @@ def words() -> WordEmbedder:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     """A random two-layer Llama with SmolLM2's tokenizer: the real code paths in milliseconds."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from csift.models import bundled_tokenizer, quiet_libraries, resolve
+    from bench.tiny import tiny_model
+    from csift.models import quiet_libraries, resolve
 
     quiet_libraries()
-    folder = tmp_path_factory.mktemp("tiny-model")
-    tokenizer = bundled_tokenizer()
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return resolve(str(folder), settings().root)
+    return resolve(str(tiny_model(tmp_path_factory.mktemp("tiny-model"))), settings().root)
 
 
 @pytest.fixture(scope="session")

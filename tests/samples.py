@@ -495,3 +495,16 @@ def without_extras(run: RunReport) -> RunReport:
     dataset = run.dataset.model_copy(update={"synthesis": nothing, "decontaminated": {}})
     decision = run.decision.model_copy(update={"slices": ()})
     return replace(run, losses=(), dataset=dataset, decision=decision, retired=(), drift=None)
+
+
+def sample_toml(project: str, more: str = "") -> str:
+    """The smallest configuration that is accepted, and `more` sections."""
+    return f"""
+project = "{project}"
+[corpus]
+sources = [{{location = "docs"}}]
+[drift]
+reference = "traffic.jsonl"
+current = "traffic.jsonl"
+{more}
+"""

@@ -356,7 +356,7 @@ def test_the_facts_of_a_model_are_read_from_its_files(tiny_model: BaseModel, tmp
 
     facts = base_facts(tiny_model)
     assert facts.parameters == sum(w.numel() for w in AutoModelForCausalLM.from_pretrained(tiny_model.path).parameters())
-    assert (facts.kind, facts.licence, facts.context_length, facts.has_chat_template) == ("instruct", "unknown", 2048, True)
+    assert (facts.kind, facts.licence, facts.context_length, facts.has_chat_template) == ("instruct", "unknown", 8192, True)
     bare = tmp_path / "bare"
     bare.mkdir()
     for name in ("config.json", "model.safetensors"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dataset_samples import sample_preferences, sample_ratings, sample_rejections, sample_rows, sample_view, store_corpus
 from rich.console import Console
-from samples import SCRIPT
+from samples import SCRIPT, sample_toml
 from typer.testing import CliRunner, Result
 
 from csift.dataset import save
@@ -21,14 +21,6 @@ from flows.cli import app
 from flows.cli import dataset as commands
 
 GOLDEN = Path(__file__).parent / "golden"
-TOML = """
-project = "{project}"
-[corpus]
-sources = [{{location = "docs"}}]
-[drift]
-reference = "traffic.jsonl"
-current = "traffic.jsonl"
-"""
 
 
 def drawn(draw, width: int = 80) -> str:
@@ -115,7 +107,7 @@ def test_rejections_are_grouped_by_reason_and_say_how_many_more_there_are() -> N
 @pytest.fixture
 def made(db: Database, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[DatasetVersion]:
     """Two datasets of a project, the second without one of the rows."""
-    (tmp_path / "csift.toml").write_text(TOML.format(project=project))
+    (tmp_path / "csift.toml").write_text(sample_toml(project))
     monkeypatch.chdir(tmp_path)
     snapshot, chunks = store_corpus(db, project, a=["It weighs 29 kg.", "It is red."])
     ids = tuple(chunk.id for chunk in chunks)
@@ -191,6 +183,6 @@ def test_an_unknown_dataset_is_one_line_with_the_nearest_ids(made: list[DatasetV
 def test_a_project_without_datasets_is_told_what_to_do(
     db: Database, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "csift.toml").write_text(TOML.format(project=project))
+    (tmp_path / "csift.toml").write_text(sample_toml(project))
     monkeypatch.chdir(tmp_path)
     assert "has no dataset yet; run `csift run nightly`" in refused("show")

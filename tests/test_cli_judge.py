@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from samples import sample_toml
 from typer.testing import CliRunner, Result
 
 from csift.db import Database
@@ -13,15 +14,6 @@ from flows.cli import judge as commands
 
 assert commands  # registers the command
 
-TOML = """
-project = "{project}"
-[corpus]
-sources = [{{location = "docs"}}]
-[drift]
-reference = "traffic.jsonl"
-current = "traffic.jsonl"
-{judge}
-"""
 ROWS = [
     ("How heavy is it?", "29 kg", "29 kg", 1.0),
     ("How heavy is it?", "29 kg", "31 kg", 0.0),
@@ -42,7 +34,7 @@ def write_config(folder: Path, project: str, judge: str = "") -> Path:
     (folder / "docs" / "a.md").write_text("text")
     (folder / "traffic.jsonl").write_text("")
     path = folder / f"{project}.toml"
-    path.write_text(TOML.format(project=project, judge=judge))
+    path.write_text(sample_toml(project, judge))
     return path
 
 

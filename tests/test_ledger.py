@@ -29,12 +29,6 @@ def raises(error: BaseException, after: int = 0) -> Callable[[int], None]:
     return fail
 
 
-@pytest.fixture
-def cycle(db: Database, project: str) -> str:
-    """A cycle to book calls on."""
-    return cycles.begin(db, project, "manual", datetime(2026, 11, 20, 2, tzinfo=UTC))
-
-
 def test_a_call_in_the_ledger_is_not_made_again(db: Database, project: str, cycle: str) -> None:
     ask_all(local_model(Model(project), Ledger(db, cycle), "rag"), questions(4))
     later = cycles.begin(db, project, "manual", datetime(2026, 11, 21, 2, tzinfo=UTC))

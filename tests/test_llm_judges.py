@@ -3,7 +3,6 @@
 import re
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from pydantic import ValidationError
 from teachers import HASTY
 
 from bench.teacher_server import Answer, Error, Refusal, Reply, Script, TeacherServer
-from csift import cycles
 from csift.config import Criterion, JudgeConfig, LoopConfig
 from csift.db import Database
 from csift.exceptions import BudgetExhausted, ConfigError, TeacherError
@@ -55,17 +53,6 @@ from tasks import collaborators
 
 MODEL = "openai/gpt-4o-mini"
 RUBRIC = (Criterion(name="Right", description="agrees with the gold", weight=3), Criterion(name="Short", description="brief"))
-
-
-@pytest.fixture
-def cycle(db: Database, project: str) -> str:
-    """A cycle to book calls on."""
-    return cycles.begin(db, project, "manual", datetime(2026, 11, 20, 2, tzinfo=UTC))
-
-
-@pytest.fixture
-def ledger(db: Database, cycle: str) -> Ledger:
-    return Ledger(db, cycle)
 
 
 def asked(server: TeacherServer, ledger: Ledger, spec: str = MODEL, **options: Any) -> LanguageModel:

@@ -24,7 +24,6 @@ from bench.teacher_server import (
     TeacherServer,
     throttled,
 )
-from csift import cycles
 from csift.db import Database
 from csift.exceptions import ConfigError, ModelError, TeacherError
 from csift.ledger import Budget, Ledger, cost_of, outcomes, spent, unsettled
@@ -32,17 +31,6 @@ from csift.llm import Backoff, is_served, remote_model
 from csift.llm.services import refused_part, retry_after
 from csift.schemas import Failure
 from csift.settings import Settings
-
-
-@pytest.fixture
-def cycle(db: Database, project: str) -> str:
-    """A cycle to book calls on."""
-    return cycles.begin(db, project, "manual", datetime(2026, 11, 20, 2, tzinfo=UTC))
-
-
-@pytest.fixture
-def ledger(db: Database, cycle: str) -> Ledger:
-    return Ledger(db, cycle)
 
 
 @pytest.fixture(autouse=True)

@@ -16,17 +16,6 @@ from csift.prices import price_of
 from csift.settings import Settings
 
 
-@pytest.fixture
-def cycle(db: Database, project: str) -> str:
-    """A cycle to book calls on."""
-    return cycles.begin(db, project, "manual", datetime(2026, 11, 20, 2, tzinfo=UTC))
-
-
-@pytest.fixture
-def ledger(db: Database, cycle: str) -> Ledger:
-    return Ledger(db, cycle)
-
-
 @pytest.fixture(autouse=True)
 def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
     aws_keys(monkeypatch)
