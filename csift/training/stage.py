@@ -7,7 +7,7 @@ from typing import Any
 
 from csift.config import TrainingConfig
 from csift.interfaces import Progress
-from csift.models import BaseModel
+from csift.models import BaseModel, best_dtype
 from csift.schemas import LossPoint, Method
 from csift.training.checkpoints import Checkpoints
 from csift.training.rows import Row
@@ -110,7 +110,7 @@ def _classifier(stage: Stage, tokenizer: Any) -> Any:
     from csift.training.rewards import classifier
 
     torch.manual_seed(stage.config.seed)
-    model = get_peft_model(classifier(stage.base, tokenizer), lora(stage.config, stage.base, "SEQ_CLS"))
+    model = get_peft_model(classifier(stage.base, tokenizer, best_dtype()), lora(stage.config, stage.base, "SEQ_CLS"))
     if stage.policy:
         learnt = load_peft_weights(str(stage.policy), device="cpu")
         set_peft_model_state_dict(model, {**get_peft_model_state_dict(model), **learnt})
