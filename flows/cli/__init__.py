@@ -101,6 +101,7 @@ def main() -> None:
         doctor,
         evalset,
         feedback,
+        gc,
         ingest,
         judge,
         loop,
