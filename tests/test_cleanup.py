@@ -101,7 +101,7 @@ def test_nothing_that_is_referred_to_is_collected(world: tuple[Facts, list[Item]
         assert fates[f"data-cards/{dataset}.html"] is Fate.KEPT
     for id_ in needed:
         assert fates[facts.adapters[id_].artifact] is Fate.KEPT
-    for id_, adapter in facts.adapters.items():
+    for adapter in facts.adapters.values():
         if adapter.dataset_id in facts.in_work:
             assert fates[adapter.artifact] is Fate.KEPT
     for id_ in facts.drift - facts.quiet:

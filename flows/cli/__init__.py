@@ -105,6 +105,7 @@ def main() -> None:
         ingest,
         judge,
         loop,
+        metrics,
         up,
     )
 
