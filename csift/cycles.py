@@ -14,6 +14,7 @@ from csift.db.operations import CycleRow, StageRow
 from csift.exceptions import GateError
 from csift.ledger import cost_of
 from csift.schemas import Cycle, CycleState, StageRun
+from csift.telemetry.context import inside
 
 
 def cycle_id(project: str, trigger: str, scheduled_at: datetime) -> str:
@@ -81,7 +82,8 @@ def stage(db: Database, id_: str, name: str) -> Iterator[list[str]]:
     made: list[str] = []
     _write_stage(db, id_, name, "running", 0.0, None)
     try:
-        yield made
+        with inside(cycle=id_, stage=name):
+            yield made
     except KeyboardInterrupt:
         _write_stage(db, id_, name, "interrupted", time.monotonic() - began, None)
         raise

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from csift.schemas import Failure, Generation, GenerationParams, Hit, JudgeItem, PairItem, PairVerdict, Score
+from csift.schemas import Failure, Generation, GenerationParams, Hit, JudgeItem, PairItem, PairVerdict, Score, StoredObject
 
 Messages = Sequence[dict[str, str]]  # a chat: [{"role": ..., "content": ...}, ...]
 
@@ -45,6 +45,14 @@ class ObjectStore(Protocol):
 
     def has(self, key: str) -> bool:
         """Whether there is such an object."""
+        ...
+
+    def objects(self, prefix: str = "") -> list[StoredObject]:
+        """All objects below `prefix`, the files of artifacts and what is half-written among them, sorted by key."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Removes one object; that there is none is fine."""
         ...
 
     def publish(self, key: str, folder: Path, facts: dict[str, Any]) -> str:

@@ -11,8 +11,8 @@ when it publishes (`Lease.check`), because a later holder has a higher token.
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -67,22 +67,34 @@ def hold(db: Database, name: str) -> Iterator[Lease]:
     Raises:
         CycleRunning: somebody else holds it; the message names the holder.
     """
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.scalar(sa.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), {"name": name}):
-            holder = connection.scalar(sa.select(LeaseRow.holder).where(LeaseRow.name == name))
-            raise CycleRunning(f"{name} is already running: held by {holder or 'a run that just started'}; wait for it to end")
-        try:
-            fresh = insert(LeaseRow).values(name=name, holder=holder_name(), token=1, acquired_at=now())
-            taken = fresh.on_conflict_do_update(
-                index_elements=[LeaseRow.name],
-                set_={
-                    "holder": fresh.excluded.holder,
-                    "token": LeaseRow.token + 1,
-                    "acquired_at": fresh.excluded.acquired_at,
-                },
-            ).returning(LeaseRow.token)
-            yield Lease(name, connection.scalar(taken) or 0)
-        finally:
-            # The connection may be dead, and then the lock is gone already.
-            if not connection.closed and not connection.invalidated:
-                connection.scalar(sa.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": name})
+    with hold_all(db, [name]) as leases:
+        yield leases[0]
+
+
+@contextmanager
+def hold_all(db: Database, names: Sequence[str]) -> Iterator[list[Lease]]:
+    """Holds several leases on one connection, all of them or none. Raises CycleRunning as `hold` does."""
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection, ExitStack() as stack:
+        yield [stack.enter_context(_held(connection, name)) for name in names]
+
+
+@contextmanager
+def _held(connection: sa.Connection, name: str) -> Iterator[Lease]:
+    if not connection.scalar(sa.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), {"name": name}):
+        holder = connection.scalar(sa.select(LeaseRow.holder).where(LeaseRow.name == name))
+        raise CycleRunning(f"{name} is already running: held by {holder or 'a run that just started'}; wait for it to end")
+    try:
+        fresh = insert(LeaseRow).values(name=name, holder=holder_name(), token=1, acquired_at=now())
+        taken = fresh.on_conflict_do_update(
+            index_elements=[LeaseRow.name],
+            set_={
+                "holder": fresh.excluded.holder,
+                "token": LeaseRow.token + 1,
+                "acquired_at": fresh.excluded.acquired_at,
+            },
+        ).returning(LeaseRow.token)
+        yield Lease(name, connection.scalar(taken) or 0)
+    finally:
+        # The connection may be dead, and then the lock is gone already.
+        if not connection.closed and not connection.invalidated:
+            connection.scalar(sa.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": name})

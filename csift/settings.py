@@ -3,6 +3,7 @@ do."""
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,6 +30,7 @@ class Settings(BaseSettings):
     alert_email: str | None = Field(None, description="Addresses that alerts are mailed to, with commas between, by SendGrid")
     alert_email_from: str | None = Field(None, description="Sender of those mails")
     sendgrid_api_key: SecretStr | None = Field(None, description="SendGrid's key")
+    log_format: Literal["text", "json"] = Field("text", description="Of what the processes of `csift up` log")
     call_timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer of a served model")
     threads: int = Field(2, ge=1, description="CPU threads for inference and training")
     progress_seconds: float = Field(2.0, gt=0, description="Shortest time between two updates of a progress artifact")

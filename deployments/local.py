@@ -34,6 +34,7 @@ from csift.config import LoopConfig, load_config
 from csift.db import database
 from csift.exceptions import ServiceError
 from csift.settings import settings
+from csift.telemetry.logs import VARIABLES as JSON_LOGS
 from deployments.automations import install
 
 PREFECT_YAML = Path(__file__).parents[1] / "prefect.yaml"
@@ -121,6 +122,7 @@ def environment(api_url: str) -> dict[str, str]:
     """The environment of every child: this one, with the data folder absolute and Prefect's things inside it."""
     return {
         "PREFECT_WORKER_QUERY_SECONDS": "2",  # what a person starts in the UI starts soon
+        **(JSON_LOGS if settings().log_format == "json" else {}),
         **os.environ,
         "CSIFT_DATA_DIR": str(settings().root),
         "PREFECT_HOME": str(settings().root / "prefect"),

@@ -93,7 +93,7 @@ def find_adapter(id_: str) -> Adapter | None:
 def answering(base: BaseModel, cycle_id: str, role: str, adapter_id: str | None = None) -> LanguageModel:
     """A model on this machine for one role; its calls are booked on the cycle. Raises StorageError when the adapter is not
     whole."""
-    path = str(store().open_artifact(load(database(), Adapter, adapter_id).artifact)) if adapter_id else None
+    path = str(registry.adapter_folder(database(), store(), adapter_id)) if adapter_id else None
     return local_model(_engine(base), Ledger(database(), cycle_id), role, path, adapter_id)
 
 

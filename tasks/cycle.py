@@ -16,6 +16,7 @@ from csift.db import database
 from csift.exceptions import BudgetExhausted
 from csift.leases import Lease, hold
 from csift.schemas import Cycle, CycleInputs, CycleState, DriftReport, EvalSet, LabelSet, Trigger
+from csift.telemetry.context import inside
 from tasks.drift import watch
 from tasks.events import COMPLETED, emit, send
 
@@ -44,7 +45,8 @@ def cycle(config: LoopConfig, trigger: str) -> Iterator[CycleRun]:
     with hold(db, f"cycle of {config.project}") as lease:
         id_ = cycles.begin(db, config.project, trigger, scheduled_time())
         try:
-            yield CycleRun(id_, lease)
+            with inside(project=config.project, cycle=id_, run=str(flow_run.id)):
+                yield CycleRun(id_, lease)
         except Exception as error:
             cycles.note(db, id_, state=CycleState.FAILED, reason=str(error))
             send(alerts.cycle_failed(cycles.load(db, id_), isinstance(error, BudgetExhausted)))

@@ -16,6 +16,7 @@ from csift.leases import holder_name
 from csift.prompts import answer_prompt
 from csift.schemas import Adapter, CustomModel, DatasetVersion, Example, LossPoint, PreferencePair, RatedAnswer
 from csift.settings import settings
+from csift.telemetry.context import inside
 from csift.training import PreferenceRow, PromptRow, RatedRow, Run, TextRow, TrainingData, TrainingRow, unpaired
 from tasks.advice import decided
 from tasks.bedrock import customized
@@ -61,7 +62,8 @@ def work(job_id: str) -> str:
         return f"{job_id} is {job.state}" + (f" by {job.holder}" if job.holder else "")
     config = LoopConfig.model_validate(held.job.spec["config"])
     dataset_id = held.job.spec["dataset_id"]
-    _do(db, held, lambda: _run(config, registry.load(db, DatasetVersion, dataset_id)), reporter("train"))
+    with inside(project=config.project, cycle=held.job.spec["cycle_id"], stage="train"):
+        _do(db, held, lambda: _run(config, registry.load(db, DatasetVersion, dataset_id)), reporter("train"))
     return f"{job_id} is done"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import uuid
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ os.environ.pop("CSIFT_DATABASE_URL", None)
 os.environ.pop("CSIFT_STORE_URL", None)
 
 import pytest  # noqa: E402
+import sqlalchemy as sa  # noqa: E402
 from encoders import WordEmbedder  # noqa: E402
 
 from bench.teacher_server import TeacherServer  # noqa: E402
@@ -43,6 +45,16 @@ def db() -> Iterator[Database]:
     database.cache_clear()
     yield database()
     database().close()
+
+
+@pytest.fixture
+def empty(db: Database) -> Iterator[str]:
+    """The URL of a new, empty database."""
+    name = f"new-{uuid.uuid4().hex[:12]}"
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+        yield db.url.set(database=name).render_as_string(hide_password=False)
+        connection.execute(sa.text(f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
 @pytest.fixture

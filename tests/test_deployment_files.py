@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from manifests import strange
 from prefect.utilities.templating import apply_values
 
 from csift.settings import Settings
@@ -26,8 +27,6 @@ ACCELERATE = sorted((ROOT / "deployments" / "accelerate").glob("*.yaml"))
 ENV_FILES = sorted((ROOT / "docker").glob("*env.example"))
 OWN_IMAGE = re.compile(r"csift-(worker|gpu):\d+\.\d+\.\d+")
 PINNED = re.compile(r"[\w./-]+:\d+\.\d+[\w.-]*")  # at least major and minor
-# Kubernetes' types of plain values; quantities such as that of nvidia.com/gpu are text or numbers.
-PRIMITIVES: dict[str, tuple[type, ...]] = {"str": (str, int), "int": (int,), "bool": (bool,)}
 SETTINGS = {f"CSIFT_{name}".upper() for name in Settings.model_fields}
 
 
@@ -210,7 +209,7 @@ def test_job_is_what_kubernetes_knows(template: dict[str, Any]) -> None:
         "spec.template.spec.parallelism",
         "spec.template.spec.completions",
     }  # by Prefect, where they mean nothing
-    assert set(_strange(manifest, "V1Job")) == demanded
+    assert set(strange(manifest, "V1Job")) == demanded
 
 
 def test_job_takes_a_gpu_and_leaves_the_next_try_to_csift(template: dict[str, Any]) -> None:
@@ -230,29 +229,6 @@ def test_the_jobs_image_and_user_are_those_of_the_dockerfile(template: dict[str,
     assert f"USER {pod['securityContext']['runAsUser']}" in gpu.read_text().splitlines()
     image = template["variables"]["properties"]["image"]["default"]
     assert image == yaml.safe_load(COMPOSE.read_text())["services"]["gpu-worker"]["image"]
-
-
-def _strange(value: Any, kind: str, path: str = "") -> Iterator[str]:
-    """Paths of what Kubernetes' own client has no field for, or has one of another type."""
-    from kubernetes.client import models
-
-    if (inner := re.fullmatch(r"[Ll]ist\[(.+)\]", kind)) and isinstance(value, list):
-        for one in value:
-            yield from _strange(one, inner[1], path)
-    elif (inner := re.fullmatch(r"[Dd]ict\[str, (.+)\]", kind)) and isinstance(value, dict):
-        for one in value.values():
-            yield from _strange(one, inner[1], path)
-    elif hasattr(models, kind) and isinstance(value, dict):
-        model = getattr(models, kind)
-        names = {there: here for here, there in model.attribute_map.items()}
-        for name, one in value.items():
-            inside = f"{path}.{name}".lstrip(".")
-            if name in names:
-                yield from _strange(one, model.openapi_types[names[name]], inside)
-            else:
-                yield inside
-    elif type(value) not in PRIMITIVES.get(kind, ()):
-        yield path
 
 
 # --- accelerate -----------------------------------------------------------------------------------------------------------

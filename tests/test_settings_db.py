@@ -3,7 +3,6 @@
 import re
 import socket
 import threading
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -142,16 +141,6 @@ def test_a_block_that_raises_keeps_nothing(db: Database, project: str) -> None:
 
 
 # --- migrations -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def empty(db: Database) -> Iterator[str]:
-    """The URL of a new, empty database."""
-    name = f"new-{uuid.uuid4().hex[:12]}"
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
-        yield db.url.set(database=name).render_as_string(hide_password=False)
-        connection.execute(sa.text(f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
 def test_upgrading_from_nothing_gives_exactly_the_tables_of_the_models(empty: str) -> None:

@@ -61,21 +61,38 @@ def database() -> Database:
 
 def open_database(where: Settings) -> Database:
     """Opens and migrates the database that the settings name. Raises DatabaseError as `database()` does."""
-    embedded = where.database_url is None
-    url = _embedded(where.root) if where.database_url is None else _parse(where.database_url.get_secret_value())
-    opened = Database(url)
+    opened = connect(where)
     try:
-        _migrate(opened.engine)
-    except OperationalError as error:
+        with reaching(where, opened):
+            _migrate(opened)
+    except DatabaseError:
         opened.close()
-        place = "the embedded Postgres" if embedded else f"{url.host or 'local socket'}/{url.database} (CSIFT_DATABASE_URL)"
+        raise
+    return opened
+
+
+def connect(where: Settings) -> Database:
+    """The database that the settings name, as it is. An embedded one is started; another is neither reached nor migrated yet.
+
+    Raises:
+        DatabaseError: the embedded one does not start, or the URL is none of a Postgres.
+    """
+    return Database(_embedded(where.root) if where.database_url is None else _parse(where.database_url.get_secret_value()))
+
+
+@contextmanager
+def reaching(where: Settings, db: Database) -> Iterator[None]:
+    """Says as a DatabaseError why the database that the settings name cannot be reached, or takes no tables."""
+    try:
+        yield
+    except OperationalError as error:
+        named = f"{db.url.host or 'local socket'}/{db.url.database} (CSIFT_DATABASE_URL)"
+        place = "the embedded Postgres" if where.database_url is None else named
         first = str(error.orig).strip().splitlines()[0]
         raise DatabaseError(f"cannot reach {place}: {first}; start the server or correct the URL") from None
     except ProgrammingError as error:  # permission denied for schema public, the default since Postgres 15
-        opened.close()
         first = str(error.orig).strip().splitlines()[0]
-        raise DatabaseError(f"cannot make csift's tables in {url.database}: {first}; let its user create tables") from None
-    return opened
+        raise DatabaseError(f"cannot make csift's tables in {db.url.database}: {first}; let its user create tables") from None
 
 
 def _parse(text: str) -> sa.URL:
@@ -113,8 +130,8 @@ def _forget_killed(server: Any) -> None:
         users.put([pid for pid in users._get() if psutil.pid_exists(pid)])
 
 
-def _migrate(engine: sa.Engine) -> None:
-    if _revision(engine) == HEAD:
+def _migrate(db: Database) -> None:
+    if revision(db) == HEAD:
         return
     from alembic import command
     from alembic.config import Config
@@ -122,7 +139,7 @@ def _migrate(engine: sa.Engine) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
+    with db.engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         config.attributes["connection"] = connection
         try:
@@ -131,9 +148,15 @@ def _migrate(engine: sa.Engine) -> None:
             raise DatabaseError(f"this database belongs to another version of csift ({error}); upgrade csift") from None
 
 
-def _revision(engine: sa.Engine) -> str | None:
-    with engine.connect() as connection:
+def revision(db: Database) -> str | None:
+    """The revision of the tables; None where there are none yet."""
+    with db.engine.connect() as connection:
         try:
             return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
         except ProgrammingError:  # a new database
             return None
+
+
+def knows(at: str) -> bool:
+    """Whether this csift has a revision, and so can migrate from it."""
+    return any(MIGRATIONS.glob(f"versions/{at}_*.py"))

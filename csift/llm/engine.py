@@ -10,6 +10,7 @@ from csift.exceptions import ModelError
 from csift.interfaces import Messages
 from csift.ledger import Call, Charge, Reply
 from csift.schemas import Cost, Failure, Generation, GenerationParams
+from csift.telemetry.spans import answered, call_span
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -86,9 +87,12 @@ class DspyEngine:
         """One chat → its response; blocks until it is there."""
         from dspy.lm15 import Message, Response, Usage
 
-        reply = self._caller.answer(Call(self._caller.model, self._caller.role, _messages(request), self._params(request)))
-        if isinstance(reply, Failure):
-            raise ItemFailed(reply)
+        call = Call(self._caller.model, self._caller.role, _messages(request), self._params(request))
+        with call_span(call.model, call.role) as span:
+            reply = self._caller.answer(call)
+            if isinstance(reply, Failure):
+                raise ItemFailed(reply)
+            answered(span, reply)
         self._spent.generations = [*getattr(self._spent, "generations", []), reply]
         return Response(
             id=None,

@@ -1,6 +1,7 @@
 """What stages hold: a model on which DSPy programs are run over many items."""
 
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -71,7 +72,10 @@ class LanguageModel:
                 raise
 
         progress(stage, 0, len(items))
-        results = self._caller.run(one, items, lambda done: progress(stage, done, len(items)))
+        around = copy_context()  # of which the threads know nothing: whose work it is, and the span that it belongs to
+        results = self._caller.run(
+            lambda item: around.copy().run(one, item), items, lambda done: progress(stage, done, len(items))
+        )
         rejected = [result for result in results if isinstance(result, Failure) and result.kind == REJECTED]
         if rejected and len(rejected) == len(results):
             raise TeacherError(

@@ -107,7 +107,7 @@ class OpenAIService:
         if not base.startswith(("http://", "https://")):
             raise ConfigError(f"CSIFT_OPENAI_BASE_URL is {base!r}; write http://host:port/v1 or https://...")
         self._model = model
-        self._url = f"{base.rstrip('/')}/chat/completions"
+        self._base = base.rstrip("/")
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
             timeout=httpx.Timeout(where.call_timeout, connect=min(CONNECT_SECONDS, where.call_timeout)),
@@ -116,8 +116,6 @@ class OpenAIService:
 
     def send(self, call: Call, dropped: frozenset[Part]) -> Answer:
         """One attempt."""
-        import httpx
-
         body: dict[str, Any] = {
             "model": self._model,
             "messages": without_system(call.messages) if "system" in dropped else call.messages,
@@ -126,8 +124,24 @@ class OpenAIService:
         }
         optional = {"temperature": call.params.temperature, "seed": call.params.seed}
         body |= {name: value for name, value in optional.items() if name not in dropped}
+        return _read_completion(self._exchange("POST", "chat/completions", json=body))
+
+    def models(self) -> list[str]:
+        """The names of the models that the server offers to this key (`GET {base}/models`), which costs nothing.
+
+        Raises:
+            CallError: as `send` does.
+        """
         try:
-            response = self._client.post(self._url, json=body)
+            return [str(one["id"]) for one in self._exchange("GET", "models").json()["data"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CallError(MALFORMED, f"the answer is no list of models: {error!r}") from None
+
+    def _exchange(self, method: str, path: str, **content: Any) -> Any:
+        import httpx
+
+        try:
+            response = self._client.request(method, f"{self._base}/{path}", **content)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise CallError(UNREACHABLE, f"{type(error).__name__}: {error}") from None
         except httpx.TimeoutException as error:
@@ -136,7 +150,7 @@ class OpenAIService:
             raise CallError(RESET, f"{type(error).__name__}: {error}") from None
         if response.status_code != 200:
             raise self._status_error(response)
-        return _read_completion(response)
+        return response
 
     @staticmethod
     def _status_error(response: Any) -> CallError:

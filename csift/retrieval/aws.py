@@ -22,7 +22,7 @@ FIXES = {
 }
 
 
-def aws_client(service: str, region: str | None, endpoint_url: str | None, connections: int) -> Any:
+def aws_client(service: str, region: str | None, endpoint_url: str | None, connections: int, attempts: int = 8) -> Any:
     """A boto3 client. Credentials, and the region where none is given, come from boto3's own chain (environment, profile, role).
 
     Raises:
@@ -33,7 +33,7 @@ def aws_client(service: str, region: str | None, endpoint_url: str | None, conne
     from botocore.exceptions import BotoCoreError
 
     config = Config(
-        retries={"mode": "adaptive", "max_attempts": 8},
+        retries={"mode": "adaptive", "max_attempts": attempts},
         max_pool_connections=connections,
         connect_timeout=10,
         read_timeout=60,

@@ -39,6 +39,10 @@ class ChromaIndex:
         except Exception as error:  # noqa: BLE001 - Chroma's own kinds, sqlite's, the disk's and the network's
             raise StorageError(_cannot_open(where, error)) from None
 
+    def count(self) -> int:
+        """The chunks in it. Raises StorageError when Chroma cannot be read."""
+        return int(self._ask("count", "all chunks"))
+
     def sync(self, snapshot_id: str, chunks: Sequence[Chunk], progress: Progress = no_progress) -> None:
         """Adds the chunks that are missing, embedding only those, and removes all others. Killed half-way, the next call
         finishes.
@@ -75,7 +79,7 @@ class ChromaIndex:
         """
         if not questions:
             return []
-        if not self._ask("count", "questions"):
+        if not self.count():
             raise StorageError(f"the index in {self.where} is empty; ingest a corpus first")
         found = self._ask("query", "questions", query_embeddings=self.embedder.embed(questions), n_results=k)
         rows = zip(found["ids"], found["metadatas"], found["documents"], found["distances"], strict=True)

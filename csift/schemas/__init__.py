@@ -63,6 +63,7 @@ from csift.schemas.operations import (
     FeedbackRecord,
     MonitorReport,
     StageRun,
+    StoredObject,
     Trigger,
 )
 from csift.schemas.pairwise import PairItem, PairVerdict, Winner
@@ -140,6 +141,7 @@ __all__ = [
     "Split",
     "StageLosses",
     "StageRun",
+    "StoredObject",
     "Style",
     "SynthesisReport",
     "System",

@@ -92,6 +92,14 @@ class MonitorReport(Record):
     note: str
 
 
+class StoredObject(Record):
+    """An object of the store as it is listed; `size` in bytes."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
 class FeedbackRecord(Record):
     """What one person said of one answer: a thumb, a rating of 1 (bad) to 5 (good), an edit, at least one of them.
 

@@ -5,11 +5,13 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import get_ident
 from typing import Any
 
 from csift.exceptions import StorageError
+from csift.schemas import StoredObject
 from csift.storage.artifact import MANIFEST, check_key, file_sha256, listed, read_manifest, write_manifest
 
 BLOCK = 2**20  # bytes
@@ -46,6 +48,18 @@ class LocalStore:
         path = self._path(key)
         with _readable(path):
             return path.is_file()
+
+    def objects(self, prefix: str = "") -> list[StoredObject]:
+        """All files below `prefix`, sorted by key. Raises StorageError when a folder may not be read."""
+        top = self._path(prefix) if prefix else self.root
+        with _readable(top):
+            paths = [Path(place) / name for place, _, names in os.walk(top, onerror=_look_on) for name in names]
+        found = (self._listed(path) for path in paths)
+        return sorted((one for one in found if one), key=lambda one: one.key)
+
+    def remove(self, key: str) -> None:
+        """Removes one object; that there is none is fine. Raises StorageError when it may not."""
+        _unlink(self._path(key))
 
     def publish(self, key: str, folder: Path, facts: dict[str, Any]) -> str:
         """Copies a folder's files under `key`, then writes the manifest with their hashes and `facts`; returns the path.
@@ -99,6 +113,16 @@ class LocalStore:
                 continue  # another process removes it too
             except OSError as error:
                 raise StorageError(f"cannot remove {folder}: {error.strerror}; correct its permissions") from None
+
+    def _listed(self, path: Path) -> StoredObject | None:
+        """None for what is gone by now."""
+        with _readable(path):
+            try:
+                told = path.lstat()
+            except FileNotFoundError:
+                return None
+        modified = datetime.fromtimestamp(told.st_mtime, UTC)
+        return StoredObject(key=path.relative_to(self.root).as_posix(), size=told.st_size, modified=modified)
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)

@@ -16,6 +16,7 @@ from typing import Any
 from csift.exceptions import StorageError
 from csift.hashing import sha256
 from csift.s3 import GONE, code_of, make_client, told
+from csift.schemas import StoredObject
 from csift.storage.artifact import MANIFEST, check_key, file_sha256, listed, read_manifest, write_manifest
 
 
@@ -74,6 +75,20 @@ class S3Store:
         with self._told("list", self.uri(key)):
             page = self._client.list_objects_v2(Bucket=self.bucket, Prefix=wanted, MaxKeys=1)
         return any(entry["Key"] == wanted for entry in page.get("Contents", ()))
+
+    def objects(self, prefix: str = "") -> list[StoredObject]:
+        """All objects below `prefix`, sorted by key. Raises StorageError when the bucket cannot be listed."""
+        return sorted(
+            (
+                StoredObject(key=entry["Key"].removeprefix(self._prefix), size=entry["Size"], modified=entry["LastModified"])
+                for entry in self._entries(prefix)
+            ),
+            key=lambda one: one.key,
+        )
+
+    def remove(self, key: str) -> None:
+        """Removes one object; that there is none is fine. Raises StorageError when S3 refuses."""
+        self._delete(check_key(key))
 
     def publish(self, key: str, folder: Path, facts: dict[str, Any]) -> str:
         """Uploads a folder's files under `key`, then the manifest with their hashes and `facts`; returns the URI.
@@ -142,10 +157,14 @@ class S3Store:
 
     def _names(self, prefix: str) -> list[str]:
         """The keys of the objects below a prefix."""
+        return [entry["Key"].removeprefix(self._prefix) for entry in self._entries(prefix)]
+
+    def _entries(self, prefix: str) -> list[dict[str, Any]]:
+        """What S3 lists below a prefix."""
         below = f"{self._key(prefix)}/" if prefix else self._prefix
         with self._told("list", f"s3://{self.bucket}/{below}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=below)
-            return [entry["Key"].removeprefix(self._prefix) for page in pages for entry in page.get("Contents", ())]
+            return [entry for page in pages for entry in page.get("Contents", ())]
 
     def _delete(self, key: str) -> None:
         # one by one: not all that speak S3 have DeleteObjects, and an artifact has few files

@@ -92,6 +92,21 @@ def place(location: str) -> str:
 
 def main() -> None:
     """Entry point of the console script."""
-    from flows.cli import advise, bedrock, benchmark, champion, dataset, evalset, feedback, ingest, judge, loop, up  # noqa: F401
+    from flows.cli import (  # noqa: F401
+        advise,
+        bedrock,
+        benchmark,
+        champion,
+        dataset,
+        doctor,
+        evalset,
+        feedback,
+        gc,
+        ingest,
+        judge,
+        loop,
+        metrics,
+        up,
+    )
 
     app()

@@ -1,7 +1,10 @@
 """A real Prefect server and worker as `csift up` starts them, on one small project."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +52,19 @@ def test_the_cron_schedules_runs(served: Served) -> None:
     nightly = [run for run in runs if "trigger" in run.parameters]
     assert {f"{run.expected_start_time:%H:%M}" for run in nightly} == {"02:00"}
     assert {run.parameters["trigger"] for run in nightly} == {"schedule"}
+
+
+def test_doctor_finds_all_as_it_should_be(served: Served) -> None:
+    both = {True, False}  # the nightly's schedule has a parameter, the monitor's none
+    waiting = lambda: {"trigger" in run.parameters for run in served.api.read_flow_runs() if run.auto_scheduled}  # noqa: E731
+    until(waiting, lambda seen: seen == both, seconds=60)
+    environment = {**os.environ, "CSIFT_DATA_DIR": str(served.data), "PREFECT_API_URL": f"{served.url}/api"}
+    command = [sys.executable, "-m", "flows.cli", "doctor", "--json", "--config", str(served.data.parent / "small.toml")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    found = {one["check"]: one for one in json.loads(done.stdout)}
+    assert [one for one in found.values() if one["state"] == "FAIL"] == []
+    assert done.returncode == 0
+    assert {"pool cpu", "deployment nightly", "deployment monitor", "teacher", "retriever"} <= found.keys()
 
 
 def test_everything_of_the_file_is_deployed_with_the_project(served: Served) -> None:
