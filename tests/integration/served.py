@@ -20,7 +20,8 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
-from deployments.local import MARK, PREFECT_YAML
+from deployments.processes import MARK
+from deployments.server import PREFECT_YAML
 
 EXAMPLES = PREFECT_YAML.parent / "examples"
 LAST_CYCLE = """
