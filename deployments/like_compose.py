@@ -22,6 +22,7 @@ from deployments.processes import Service, answers, free_port, listens
 from deployments.server import POOLS, server, worker
 
 BUCKET = "csift"
+LOCAL = "127.0.0.1"  # Chroma asks nobody who they are
 OWN = ("CSIFT_DATABASE_URL", "CSIFT_STORE_URL", "CSIFT_CHROMA_URL")  # services that are started here
 # Before a credentials file, boto3 takes these.
 OTHER_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
@@ -30,7 +31,7 @@ CHROMA = (sys.executable, "-c", "from chromadb.cli.cli import app; app()")
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the services of one machine listen: the host, the port of each, and the URL of any database of the Postgres."""
+    """Where the services are: host and port of the Prefect server, ports of this machine, the URL of any database in Postgres."""
 
     host: str
     server: int
@@ -65,19 +66,19 @@ def prepare(root: Path, told: Mapping[str, str], host: str, port: int) -> Stack:
     Args:
         root: the folder of all data.
         told: what every process has in its environment.
-        host: address that all listen on.
+        host: address that the Prefect server listens on; the others are for this machine only.
         port: port of the Prefect server; the others take free ones.
 
     Raises:
         DatabaseError: Postgres did not start.
-        ServiceError: there is no such address, or this Postgres lacks an extension.
+        ServiceError: this Postgres lacks an extension.
     """
     credentials.make(root / "secrets")
     (root / "objects" / BUCKET).mkdir(parents=True, exist_ok=True)
-    where = Addresses(host, port, free_port(host), free_port(host), embedded_postgres(root, _postgres_programs()))
+    where = Addresses(host, port, free_port(LOCAL), free_port(LOCAL), embedded_postgres(root, _postgres_programs()))
     _make_databases(where.postgres)
     made = stack(root, told, where)
-    _write_settings(root / "settings.env", {"CSIFT_DATA_DIR": str(root), **worker_settings(root, where)})
+    _write_settings(root / "settings.sh", {"CSIFT_DATA_DIR": str(root), **worker_settings(root, where)})
     return made
 
 
@@ -89,7 +90,7 @@ def stack(root: Path, told: Mapping[str, str], where: Addresses) -> Stack:
     workers = [worker(pool, {**base, **worker_settings(root, where)}) for pool in POOLS]
     hints = [
         f"sign in as: {auth}",
-        f"other commands, in their shell first: set -a; . {shlex.quote(str(root / 'settings.env'))}",
+        f"for other commands, first: . {shlex.quote(str(root / 'settings.sh'))}",
     ]
     return Stack(services, workers, hints)
 
@@ -99,8 +100,8 @@ def worker_settings(root: Path, where: Addresses) -> dict[str, str]:
     return {
         "CSIFT_DATABASE_URL": _database(where.postgres, "postgresql", "csift"),
         "CSIFT_STORE_URL": f"s3://{BUCKET}",
-        "CSIFT_CHROMA_URL": f"http://{where.host}:{where.chroma}",
-        "AWS_ENDPOINT_URL_S3": f"http://{where.host}:{where.store}",
+        "CSIFT_CHROMA_URL": f"http://{LOCAL}:{where.chroma}",
+        "AWS_ENDPOINT_URL_S3": f"http://{LOCAL}:{where.store}",
         "AWS_SHARED_CREDENTIALS_FILE": str(root / "secrets" / "aws_credentials"),
         "PREFECT_API_URL": f"http://{where.host}:{where.server}/api",
         "PREFECT_API_AUTH_STRING": _secret(root, "prefect_auth"),
@@ -110,8 +111,8 @@ def worker_settings(root: Path, where: Addresses) -> dict[str, str]:
 def store(root: Path, base: Mapping[str, str], where: Addresses) -> Service:
     """The object store: rclone serves a folder as S3, in which a bucket is a folder and an object a file."""
     told = {**base, "RCLONE_AUTH_KEY": _secret(root, "store_auth"), "RCLONE_CONFIG": ""}
-    command = [_rclone(), *store_arguments(where.host, where.store, root / "objects")]
-    return Service("store", "object store", command, told, lambda _: listens(where.host, where.store))
+    command = [_rclone(), *store_arguments(LOCAL, where.store, root / "objects")]
+    return Service("store", "object store", command, told, lambda _: listens(LOCAL, where.store))
 
 
 def store_arguments(host: str, port: int, folder: Path) -> list[str]:
@@ -121,8 +122,8 @@ def store_arguments(host: str, port: int, folder: Path) -> list[str]:
 
 def chroma(root: Path, base: Mapping[str, str], where: Addresses) -> Service:
     """The Chroma server."""
-    command = [*CHROMA, *chroma_arguments(where.host, where.chroma, root / "chroma")]
-    url = f"http://{where.host}:{where.chroma}/api/v2/heartbeat"
+    command = [*CHROMA, *chroma_arguments(LOCAL, where.chroma, root / "chroma")]
+    url = f"http://{LOCAL}:{where.chroma}/api/v2/heartbeat"
     return Service("chroma", "Chroma server", command, base, lambda _: answers(url))
 
 
@@ -177,6 +178,7 @@ def _secret(root: Path, name: str) -> str:
 
 
 def _write_settings(path: Path, told: Mapping[str, str]) -> None:
-    """As a shell reads it. It holds a secret."""
+    """For a shell to read. It holds a secret."""
     path.touch(mode=0o600)
-    path.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in told.items()))
+    lines = [f"unset {' '.join(OTHER_KEYS)}", *(f"export {name}={shlex.quote(value)}" for name, value in told.items())]
+    path.write_text("\n".join(lines) + "\n")

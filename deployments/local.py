@@ -15,7 +15,7 @@ from csift.db import database
 from csift.exceptions import ServiceError
 from csift.settings import settings
 from deployments import like_compose
-from deployments.processes import Children, Service, keeping, log_of, require_free
+from deployments.processes import Children, Service, keeping, log_of, require_alone, require_free
 from deployments.server import POOLS, deploy, server, worker
 
 PATIENCE = 60.0  # longest wait, in seconds, for each service to be ready
@@ -41,7 +41,7 @@ def up(config_path: Path, host: str = "127.0.0.1", port: int = 4200, say: Callab
         database()  # an embedded Postgres now lives as long as this process, and no flow run waits for its start
         workers = [worker(pool, told) for pool in (POOLS if config.training.run_on == "gpu" else POOLS[:1])]
         names = _start(children, config, [server(host, port, told)], workers)
-        say(_welcome(config, told, names, children.logs))
+        say(_welcome(config, told, names))
         _keep(children)
 
 
@@ -52,7 +52,7 @@ def up_like_compose(config_path: Path, host: str = "127.0.0.1", port: int = 4200
     Raises:
         ConfigError: the TOML cannot be used, or a setting names a service that is started here.
         DatabaseError: Postgres did not start.
-        ServiceError: as `up`; or there is no rclone, which is the object store.
+        ServiceError: as `up`; or this machine has no PostgreSQL or no rclone, or another one runs on this data.
     """
     config = load_config(config_path)
     root = settings().root / "like-compose"
@@ -60,9 +60,10 @@ def up_like_compose(config_path: Path, host: str = "127.0.0.1", port: int = 4200
     like_compose.require_tools_and_no_other_services()
     with _kept(root, say) as children:
         require_free(host, port)
+        require_alone(root)
         stack = like_compose.prepare(root, told, host, port)
         names = _start(children, config, stack.services, stack.workers)
-        say(_welcome(config, told, names, children.logs, stack.hints))
+        say(_welcome(config, told, names, stack.hints))
         _keep(children)
 
 
@@ -107,15 +108,13 @@ def _keep(children: Children) -> None:
     raise ServiceError(f"the {ended.called} ended, so all was stopped; see the end of {log}, then run again")
 
 
-def _welcome(
-    config: LoopConfig, told: Mapping[str, str], names: Sequence[str], logs: Sequence[Path], hints: Sequence[str] = ()
-) -> str:
+def _welcome(config: LoopConfig, told: Mapping[str, str], names: Sequence[str], hints: Sequence[str] = ()) -> str:
     url = told["PREFECT_API_URL"].removesuffix("/api")
     return "\n".join([
         f"Serving {config.project}: {url}",
         f"  deployed: {', '.join(names)}",
         f"  start a run: {url}/deployments, choose one, Run",
         *(f"  {hint}" for hint in hints),
-        f"  logs: {', '.join(str(log) for log in logs)}",
+        f"  logs: {Path(told['CSIFT_DATA_DIR']) / 'logs'}",
         "  Ctrl-C stops the server, the worker and any run.",
     ])  # fmt: skip

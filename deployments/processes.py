@@ -41,11 +41,6 @@ class Children:
         self.root = root
         self._kept: list[tuple[Service, subprocess.Popen[bytes]]] = []
 
-    @property
-    def logs(self) -> list[Path]:
-        """Where their output goes."""
-        return [log_of(self.root, service.name) for service, _ in self._kept]
-
     def start(self, service: Service, patience: float) -> None:
         """Returns once it is ready. Raises ServiceError when it ends before, or is not ready after `patience` seconds."""
         started, log = datetime.now(UTC), log_of(self.root, service.name)
@@ -113,13 +108,16 @@ def require_free(host: str, port: int) -> None:
             raise ServiceError(f"{reason}; stop what runs there, or choose another --host or --port") from None
 
 
+def require_alone(root: Path) -> None:
+    """Raises ServiceError when another command keeps processes on this folder."""
+    if others := _marked(root, lambda owner: owner != os.getpid()):
+        raise ServiceError(f"another `csift up` runs on {root} (its process {others[0].pid}); stop that one first")
+
+
 def free_port(host: str) -> int:
-    """A port that nobody listens on now. Raises ServiceError when there is no such address."""
+    """A port that nobody listens on now."""
     with socket.socket(_family(host)) as probe:
-        try:
-            probe.bind((host, 0))
-        except OSError as error:
-            raise ServiceError(f"cannot serve on {host}: {error.strerror}; choose another --host") from None
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
 

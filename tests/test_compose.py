@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import yaml
 from dockerfiles import COMPOSE, DOCKERFILES, PINNED, ROOT, instructions
 
+from csift.exceptions import ConfigError, ServiceError
 from csift.settings import Settings
 from deployments import credentials, like_compose
 from deployments.local import environment
@@ -105,6 +106,7 @@ def test_nothing_is_published_beyond_this_machine_unasked(services: dict[str, An
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("${PUBLISH_ON:-127.0.0.1}:") for port in ports)
+    assert "ports" not in services["chroma"]  # which asks nobody for a password
 
 
 def test_only_the_gpu_worker_takes_gpus_and_only_when_asked_for(services: dict[str, Any]) -> None:
@@ -224,6 +226,20 @@ def test_the_server_and_the_store_are_told_the_same_settings(services: dict[str,
             one for one in _from_secrets(services[name]) | services[name]["environment"] if "_SERVER_" in one or "RCLONE" in one
         }
         assert of_its_own <= process.environment.keys()
+
+
+def test_a_machine_without_rclone_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "postgres").touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServiceError, match=r"^--like-compose needs rclone .* install it: "):
+        like_compose.require_tools_and_no_other_services()
+
+
+def test_services_that_would_not_be_used_are_refused(monkeypatch: pytest.MonkeyPatch, stack: like_compose.Stack) -> None:
+    monkeypatch.setenv("CSIFT_STORE_URL", "s3://mine")
+    with pytest.raises(ConfigError, match=r"of its own; unset CSIFT_STORE_URL$"):
+        like_compose.require_tools_and_no_other_services()
 
 
 def test_services_are_started_by_the_same_commands(services: dict[str, Any]) -> None:
