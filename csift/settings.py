@@ -1,5 +1,6 @@
 """Infrastructure settings, read from the environment (prefix CSIFT_): where things are and how to reach them, never what to
-do."""
+do. In a container a secret is better a file: /run/secrets/csift_openai_api_key stands for CSIFT_OPENAI_API_KEY where that is not
+set."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +10,8 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from csift.exceptions import ConfigError
+
+SECRETS = Path("/run/secrets")  # where Docker and Podman mount them
 
 
 class Settings(BaseSettings):
@@ -49,7 +52,7 @@ def settings() -> Settings:
         ConfigError: a CSIFT_ variable has an impossible value.
     """
     try:
-        return Settings()
+        return Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None)
     except ValidationError as error:
         first = error.errors()[0]
         name = "CSIFT_" + "_".join(str(part) for part in first["loc"]).upper()

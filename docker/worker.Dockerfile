@@ -18,7 +18,7 @@ COPY deployments deployments
 RUN pip install --no-deps --no-build-isolation .
 
 FROM python:3.11.14-slim-bookworm
-RUN useradd --uid 10001 --create-home csift && install -d -o csift -g csift /data
+RUN useradd --uid 10001 --create-home csift && install -d -o csift -g csift /data /volumes/chroma /volumes/store
 COPY --from=build /opt/csift /opt/csift
 WORKDIR /srv/csift
 COPY prefect.yaml ./

@@ -1,12 +1,15 @@
 """The files that put csift on servers, held against the programs and specifications that read them.
 
-Not covered: whether an image builds and a container runs; there is no Docker where the tests run.
+docker-compose.yml has tests of its own. Not covered: whether an image builds; there is no Docker where the tests run.
 """
 
 import json
+import os
 import re
 import shlex
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,136 +17,45 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from dockerfiles import COMPOSE, DOCKERFILES, PINNED, ROOT, instructions
 from manifests import strange
 from prefect.utilities.templating import apply_values
 
-from csift.settings import Settings
-
-ROOT = Path(__file__).parents[1]
-COMPOSE = ROOT / "docker-compose.yml"
 TEMPLATE = ROOT / "deployments" / "kubernetes" / "gpu-job-template.json"
-DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 ACCELERATE = sorted((ROOT / "deployments" / "accelerate").glob("*.yaml"))
-ENV_FILES = sorted((ROOT / "docker").glob("*env.example"))
-OWN_IMAGE = re.compile(r"csift-(worker|gpu):\d+\.\d+\.\d+")
-PINNED = re.compile(r"[\w./-]+:\d+\.\d+[\w.-]*")  # at least major and minor
-SETTINGS = {f"CSIFT_{name}".upper() for name in Settings.model_fields}
-
-
-# --- compose --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def compose() -> dict[str, Any]:
-    return yaml.safe_load(COMPOSE.read_text())
-
-
-def test_compose_is_valid_by_the_specification(compose: dict[str, Any]) -> None:
-    published = files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
-    schema = json.loads(published.read_text())
-    found = jsonschema.validators.validator_for(schema)(schema).iter_errors(compose)
-    assert [f"{error.json_path}: {error.message}" for error in found] == []
-
-
-def test_every_image_is_pinned_and_every_build_has_its_file(compose: dict[str, Any]) -> None:
-    for name, service in compose["services"].items():
-        assert (OWN_IMAGE if "build" in service else PINNED).fullmatch(service["image"]), name
-        if "build" in service:
-            assert ROOT / service["build"]["dockerfile"] in DOCKERFILES, name
-
-
-def test_settings_that_compose_gives_are_settings_of_csift(compose: dict[str, Any]) -> None:
-    given = {name for service in compose["services"].values() for name in service.get("environment", {})}
-    given |= {line.lstrip("# ").partition("=")[0] for file in ENV_FILES for line in file.read_text().splitlines()}
-    ours = {name for name in given if name.startswith("CSIFT_")}
-    assert "CSIFT_DATABASE_URL" in ours
-    assert ours <= SETTINGS
-
-
-def test_what_must_be_filled_in_is_in_the_example_of_the_env_file() -> None:
-    asked = set(re.findall(r"\$\{(\w+):\?", COMPOSE.read_text()))
-    offered = set(re.findall(r"^(\w+)=$", (ROOT / "docker" / "env.example").read_text(), re.MULTILINE))
-    assert asked == offered == {"POSTGRES_PASSWORD", "PREFECT_AUTH"}
-
-
-def test_volumes_and_mounted_files_exist(compose: dict[str, Any]) -> None:
-    for name, service in compose["services"].items():
-        for mount in service.get("volumes", []):
-            source = mount.split(":")[0]
-            assert (ROOT / source).is_file() if source.startswith(".") else source in compose["volumes"], (name, mount)
-
-
-def test_services_that_run_on_are_checked_and_waited_for(compose: dict[str, Any]) -> None:
-    services = compose["services"]
-    for name, service in services.items():
-        if service["restart"] != "no":
-            assert service["healthcheck"]["test"][0] == "CMD", name
-        for other, waited in service.get("depends_on", {}).items():
-            ends = services[other]["restart"] == "no"
-            assert waited["condition"] == ("service_completed_successfully" if ends else "service_healthy"), name
-
-
-def test_only_the_gpu_worker_takes_gpus_and_only_when_asked_for(compose: dict[str, Any]) -> None:
-    services = compose["services"]
-    assert [name for name, service in services.items() if "deploy" in service] == ["gpu-worker"]
-    assert [name for name, service in services.items() if service.get("profiles") == ["gpu"]] == ["gpu-worker"]
-    (device,) = services["gpu-worker"]["deploy"]["resources"]["reservations"]["devices"]
-    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
-
-
-def test_nothing_is_published_beyond_this_machine_unasked(compose: dict[str, Any]) -> None:
-    ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
-    assert ports
-    assert all(port.startswith("${PUBLISH_ON:-127.0.0.1}:") for port in ports)
-
-
-def test_the_server_is_the_prefect_that_the_workers_have(compose: dict[str, Any]) -> None:
-    (version,) = re.findall(r"^prefect==(.+)$", (ROOT / "requirements" / "base.lock").read_text(), re.MULTILINE)
-    assert compose["services"]["server"]["image"].startswith(f"prefecthq/prefect:{version}-")
-
-
-def test_every_pool_of_prefect_yaml_is_made_and_has_a_worker(compose: dict[str, Any]) -> None:
-    pools = {one["work_pool"]["name"] for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
-    (made,) = re.findall(r"for pool in ([\w ]+);", compose["services"]["deploy"]["command"][-1])
-    served = {command[command.index("--pool") + 1] for file in DOCKERFILES for command in _commands(file)}
-    assert pools == set(made.split()) == served
 
 
 # --- images ---------------------------------------------------------------------------------------------------------------
 
 
-def _instructions(file: Path) -> list[tuple[str, str]]:
-    """A Dockerfile's instructions in order: the word, and the rest with continued lines joined."""
-    lines = [line for line in file.read_text().splitlines() if not line.lstrip().startswith("#")]
-    joined = "\n".join(lines).replace("\\\n", " ")
-    split = (line.strip().split(maxsplit=1) for line in joined.splitlines() if line.strip())
-    return [(word.upper(), rest) for word, rest in split]
-
-
-def _commands(file: Path) -> Iterator[list[str]]:
-    for word, rest in _instructions(file):
-        if word == "CMD":
-            yield json.loads(rest)
-
-
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
 def test_image_is_pinned_copies_what_exists_and_does_not_run_as_root(file: Path) -> None:
-    instructions = _instructions(file)
-    assert all(PINNED.fullmatch(rest.split()[0]) for word, rest in instructions if word == "FROM")
-    copied = [shlex.split(rest) for word, rest in instructions if word == "COPY"]
+    found = instructions(file)
+    assert all(PINNED.fullmatch(rest.split()[0]) for word, rest in found if word == "FROM")
+    copied = [shlex.split(rest) for word, rest in found if word == "COPY"]
     here = [source for words in copied if not words[0].startswith("--from") for source in words[:-1]]
     assert here
     assert [source for source in here if not (ROOT / source).exists()] == []
     let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert [source for source in here if source.split("/")[0] not in let_through] == []
-    last_stage = instructions[max(place for place, (word, _) in enumerate(instructions) if word == "FROM") :]
+    last_stage = found[max(place for place, (word, _) in enumerate(found) if word == "FROM") :]
     (user,) = [rest for word, rest in last_stage if word == "USER"]
     assert int(user) > 0  # a number: Kubernetes cannot tell whether a name is root
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
+def test_hadolint_finds_nothing(file: Path) -> None:
+    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    hadolint = shutil.which("hadolint", path=beside)
+    if not hadolint:
+        pytest.skip("no hadolint; it is in requirements/dev.lock")
+    done = subprocess.run([hadolint, "--no-color", str(file)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
 def test_image_has_the_locked_versions_and_refuses_the_other_torch(file: Path) -> None:
-    runs = " ".join(rest for word, rest in _instructions(file) if word == "RUN")
+    runs = " ".join(rest for word, rest in instructions(file) if word == "RUN")
     locks = re.findall(r"-r (requirements/[\w.]+)", runs)
     assert {"requirements/base.lock", "requirements/models.lock"} <= set(locks)
     assert re.search(r"^torch==2\.13\.0$", (ROOT / "requirements" / "base.lock").read_text(), re.MULTILINE)

