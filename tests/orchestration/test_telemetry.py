@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
@@ -107,7 +108,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.C
     with collecting() as (collector, url), TeacherServer(script) as teacher, pytest.MonkeyPatch.context() as patch:
         patch.setenv("CSIFT_LOG_FORMAT", "json")
         settings.cache_clear()
-        told = environment(str(PREFECT_API_URL.value()))
+        server = urlsplit(str(PREFECT_API_URL.value()))
+        told = environment(settings().root, str(server.hostname), server.port or 80)
         settings.cache_clear()
         told |= {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "CSIFT_OPENAI_BASE_URL": teacher.openai_url, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, str(folder / "tiny.py")]
