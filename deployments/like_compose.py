@@ -15,7 +15,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from csift.db import embedded_postgres
+from csift.db import installed_postgres
 from csift.exceptions import ConfigError, ServiceError
 from deployments import credentials
 from deployments.processes import Service, answers, free_port, listens
@@ -75,7 +75,7 @@ def prepare(root: Path, told: Mapping[str, str], host: str, port: int) -> Stack:
     """
     credentials.make(root / "secrets")
     (root / "objects" / BUCKET).mkdir(parents=True, exist_ok=True)
-    where = Addresses(host, port, free_port(LOCAL), free_port(LOCAL), embedded_postgres(root, _postgres_programs()))
+    where = Addresses(host, port, free_port(LOCAL), free_port(LOCAL), installed_postgres(root, _postgres_programs()))
     _make_databases(where.postgres)
     made = stack(root, told, where)
     _write_settings(root / "settings.sh", {"CSIFT_DATA_DIR": str(root), **worker_settings(root, where)})

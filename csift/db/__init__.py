@@ -1,5 +1,5 @@
 """Postgres: tables by area, the connection, Alembic migrations."""
 
-from csift.db.connection import Database, database, embedded_postgres
+from csift.db.connection import Database, database, installed_postgres
 
-__all__ = ["Database", "database", "embedded_postgres"]
+__all__ = ["Database", "database", "installed_postgres"]

