@@ -93,8 +93,8 @@ def server(config: LoopConfig | None) -> Iterator[Finding]:
         with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
             yield version(url, client.api_version())
             yield places.clock("clock of prefect", "the Prefect server", here, now())
-            for pool in ("cpu", "gpu") if config is None or config.training.run_on == "gpu" else ("cpu",):
-                yield _pool(client, pool, here)
+            for name in ("cpu", "gpu") if config is None or config.training.run_on == "gpu" else ("cpu",):
+                yield pool(client, name, here)
             yield from _deployments(client, config)
     except PrefectHTTPStatusError as error:
         if error.response.status_code not in (401, 403):
@@ -112,18 +112,19 @@ def version(url: str, theirs: str, ours: str = prefect.__version__) -> Finding:
     return ok("prefect", found)
 
 
-def _pool(client: SyncPrefectClient, name: str, at: datetime) -> Finding:
+def pool(client: SyncPrefectClient, name: str, at: datetime) -> Finding:
+    """Whether a work pool is there and a worker polls it, `at` being the server's present time."""
     check = f"pool {name}"
     try:
-        pool = client.read_work_pool(name)
+        told = client.read_work_pool(name)
     except ObjectNotFound:
         return failed(check, "is not on the server", f"{UP} after `prefect work-pool create {name} --type process`")
-    if pool.is_paused:
+    if told.is_paused:
         return failed(check, "is paused, so no run of it starts", f"`prefect work-pool resume {name}`")
     heard = [worker.last_heartbeat_time for worker in client.read_workers_for_work_pool(name) if worker.last_heartbeat_time]
     polling = sum(at - time.astimezone(UTC) <= POLLED for time in heard)
     if polling:
-        return ok(check, f"{polling} polling, of type {pool.type}")
+        return ok(check, f"{polling} polling, of type {told.type}")
     last = f"the last was heard of {max(heard):%Y-%m-%d %H:%M:%S} UTC" if heard else "none ever did"
     return failed(check, f"no worker polls it; {last}", f"start one: `prefect worker start --pool {name}`")
 

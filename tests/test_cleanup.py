@@ -23,14 +23,14 @@ from csift.cleanup.rule import Answering, Facts, Fate, Item, Trained, items, jud
 from csift.db import Database
 from csift.db.connection import open_database
 from csift.db.corpus import SnapshotRow
-from csift.db.learning import DatasetRow
+from csift.db.learning import CustomModelRow, DatasetRow
 from csift.db.operations import CycleRow, DriftReportRow, MonitorReportRow, TaskResultRow
 from csift.exceptions import CycleRunning, StorageError
 from csift.interfaces import ObjectStore
 from csift.leases import hold
 from csift.reports.cleanup import print_collection
 from csift.reports.console import make_console
-from csift.schemas import Adapter, GenerationParams, System, Verdict
+from csift.schemas import Adapter, GenerationParams, PromotionDecision, System, Verdict
 from csift.settings import Settings
 from csift.storage import LocalStore
 
@@ -177,10 +177,10 @@ class World:
         )  # fmt: skip
         self.store.publish(key, self.folder, {})
 
-    def system(self, adapter: str | None) -> System:
-        """A System that answers with an adapter."""
+    def system(self, adapter: str | None, base_model: str = "m") -> System:
+        """A System that answers with an adapter, or with a model of Bedrock."""
         made = System.of(
-            base_model="m", base_revision="1", adapter_id=adapter, program="standard", program_hash="p",
+            base_model=base_model, base_revision="1", adapter_id=adapter, program="standard", program_hash="p",
             snapshot_id="snapshot", embedder="e", k=1, generation=GenerationParams(),
         )  # fmt: skip
         return registry.save_system(self.db, made)
@@ -221,15 +221,17 @@ class World:
     def decide(self) -> None:
         """The champion is `won`; `held` lost against it."""
         base, won, held = self.system(None), self.system("won"), self.system("held")
-        evalset = sample_eval_set()
         registry.bootstrap_champion(self.db, "shop", base)
         with hold(self.db, "cycle of shop") as lease:
-            for champion, challenger, verdict in ((base, won, Verdict.PROMOTE), (won, held, Verdict.HOLD)):
-                reports = [sample_eval_report(one, evalset, [True] * len(evalset.items)) for one in (champion, challenger)]
-                evidence = sample_evidence(evalset, *reports).model_copy(update={"project": "shop"})
-                decision = registry.save_decision(self.db, sample_decision(verdict, evidence))
-                if verdict is Verdict.PROMOTE:
-                    registry.promote(self.db, decision, champion, challenger, lease)
+            registry.promote(self.db, self.judge(base, won, Verdict.PROMOTE), base, won, lease)
+        self.judge(won, held, Verdict.HOLD)
+
+    def judge(self, champion: System, challenger: System, verdict: Verdict) -> PromotionDecision:
+        """A decision on two Systems."""
+        evalset = sample_eval_set()
+        reports = [sample_eval_report(one, evalset, [True] * len(evalset.items)) for one in (champion, challenger)]
+        evidence = sample_evidence(evalset, *reports).model_copy(update={"project": "shop"})
+        return registry.save_decision(self.db, sample_decision(verdict, evidence))
 
     def age(self, by: timedelta = timedelta(days=8)) -> None:
         """Makes all files of a local store older."""
@@ -315,6 +317,15 @@ def test_what_a_job_of_the_gpu_pool_starts_from_stays(world: World) -> None:
     with world.db.session() as session:
         session.execute(sa.text("UPDATE jobs SET created_at = now() - interval '8 days'"))
     assert keys_of(collect(world.db, world.store, WEEK, dry_run=True)) == GOES
+
+
+def test_the_dataset_of_a_custom_model_that_was_decided_on_stays(world: World) -> None:
+    arn = "arn:aws:bedrock:eu-west-1:1:custom-model/m/1"
+    with world.db.session() as session:
+        session.add(CustomModelRow(id="m", arn=arn, dataset_id="gone-set", record={}))
+    world.judge(world.system("held"), world.system(None, f"bedrock/{arn}"), Verdict.HOLD)
+    left = GOES - keys_of(collect(world.db, world.store, WEEK, dry_run=True))
+    assert left == {"data-cards/gone-set.html", "adapters/gone-teacher/job.1"}
 
 
 def test_the_page_of_a_check_that_a_decided_cycle_had_stays(world: World) -> None:

@@ -78,6 +78,20 @@ def test_an_object_is_read_as_it_was_written(store: ObjectStore, client: Any) ->
     assert files(client, store) == ["reports/run.html"]
 
 
+def test_all_objects_are_listed_with_their_sizes_and_one_is_removed(store: ObjectStore, made: Path, client: Any) -> None:
+    store.put("reports/run.html", b"<html>")
+    store.publish(KEY, made, {})
+    listed = {one.key: one.size for one in store.objects()}
+    assert list(listed) == files(client, store)
+    assert listed["reports/run.html"] == 6
+    assert {one.key for one in store.objects("adapters")} == {f"{KEY}/{name}" for name in [*NAMES, MANIFEST]}
+    assert store.objects("nothing") == []
+    for _ in range(2):
+        store.remove("reports/run.html")
+    assert not store.has("reports/run.html")
+    assert store.has_artifact(KEY)
+
+
 def test_an_object_that_is_not_there_is_named(store: ObjectStore) -> None:
     store.put("absent-not", b"")
     with pytest.raises(StorageError, match=r"^cannot read .*/absent: [Nn]o such .*; restore it or run again$"):

@@ -72,6 +72,7 @@ def test_every_figure_is_exported_as_it_stands_in_postgres(watched: Database) ->
     assert ("csift_stage_seconds", "drift", PROJECT) in found
     assert ("csift_stage_seconds", PROJECT, "train") not in found  # it never completed
     assert found["csift_calls_total", "openai/teach", PROJECT, "teacher"] == 2
+    assert found["csift_calls_total", "rag", PROJECT, "small"] == 2  # one series, whatever the night's adapter
     assert found["csift_tokens_in_total", "openai/teach", PROJECT, "teacher"] == 11
     assert found["csift_spent_usd_total", "openai/teach", PROJECT, "teacher"] == 0.5
     assert found["csift_cycle_spent_usd", PROJECT] == 9.5

@@ -41,6 +41,9 @@ def fill(db: Database) -> None:
                 drift_id=None, events=(), note="",
             )  # fmt: skip
             session.add(MonitorReportRow(id=id_, project=PROJECT, record=report.model_dump(mode="json")))
+        for night in (1, 2):
+            local = {"key": f"night-{night}", "model": f"small@r1+adapter-{night}", "role": "rag", "prompt_hash": "p"}
+            session.add(CallRow(**local, tokens_in=3, tokens_out=1, seconds=1.0, outcome="stop", cycle_id=second))
         call = {"key": "k", "model": "openai/teach", "role": "teacher", "prompt_hash": "p", "cycle_id": second}
         for outcome, tokens, usd in (("stop", 10, 0.5), ("rejected", 1, None), (IN_FLIGHT, 1000, 9.0)):
             session.add(CallRow(**call, tokens_in=tokens, tokens_out=2, cost_usd=usd, seconds=1.0, outcome=outcome))

@@ -18,7 +18,8 @@ def print_collection(made: Collection, dry_run: bool, console: Console | None = 
         for row in rows:
             path(out, f"  {size(row.size):>9}  ", row.key)
     verb = "Would remove" if dry_run else "Removed"
-    line(out, f"{verb} {count(len(made.collected), 'thing')}, {size(made.bytes)}. Kept {made.kept:,}, {size(made.kept_bytes)}.")
+    gone, kept = count(len(made.collected), "thing"), count(made.kept, "thing")
+    line(out, f"{verb} {gone}, {size(made.bytes)}. Kept {kept}, {size(made.kept_bytes)}.")
     days = RESULTS_KEPT.days
     line(out, f"{verb} {count(made.results, 'task result')} older than {days} days, {size(made.result_bytes)}.")
     if made.unknown:

@@ -33,8 +33,9 @@ DRIFT = """
     SELECT project, signal->>'name', (signal->>'{}')::float
     FROM (SELECT DISTINCT ON (project) project, record FROM drift_reports ORDER BY project, created_at DESC) AS newest,
          jsonb_array_elements(record->'signals') AS signal"""
+# A local model's name goes on with its revision and the adapter of the night: as a label it would be a new series every night.
 CALLS = f"""
-    SELECT coalesce(cycles.project, ''), calls.role, calls.model, {{}}
+    SELECT coalesce(cycles.project, ''), calls.role, split_part(calls.model, '@', 1), {{}}
     FROM calls LEFT JOIN cycles ON cycles.id = calls.cycle_id WHERE calls.outcome <> '{IN_FLIGHT}' GROUP BY 1, 2, 3"""
 SPENDING = """
     SELECT project, coalesce(spending.{}, 0)
