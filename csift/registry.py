@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from csift.db.backfill import BackfillRow, PartitionRow
 from csift.db.base import RecordTable
 from csift.db.connection import Database
 from csift.db.corpus import IngestRow, SnapshotRow
@@ -17,6 +18,7 @@ from csift.exceptions import GateError
 from csift.leases import Lease
 from csift.schemas import (
     Adapter,
+    BackfillPlan,
     ChampionMove,
     CorpusSnapshot,
     CustomModel,
@@ -32,6 +34,7 @@ from csift.schemas import (
     PromotionDecision,
     Record,
     System,
+    TaughtPartition,
     Verdict,
 )
 
@@ -49,6 +52,8 @@ TABLES: dict[type[Record], type[RecordTable]] = {
     DriftReport: DriftReportRow,
     CycleInputs: CycleInputsRow,
     MonitorReport: MonitorReportRow,
+    BackfillPlan: BackfillRow,
+    TaughtPartition: PartitionRow,
 }
 
 

@@ -11,7 +11,7 @@ from csift.exceptions import ConfigError
 from csift.inference import LocalEngine
 from csift.interfaces import Judge, ObjectStore, Retriever
 from csift.judges import FactualityJudge, FaithfulnessJudge, GradedJudge, HarmJudge, PanelJudge, ReferenceJudge, RubricJudge
-from csift.labels import document_splits
+from csift.labels import trainable
 from csift.ledger import Budget, Ledger
 from csift.llm import LanguageModel, is_served, local_model, remote_model
 from csift.metrics import Instruments
@@ -97,12 +97,15 @@ def answering(base: BaseModel, cycle_id: str, role: str, adapter_id: str | None 
     return local_model(_engine(base), Ledger(database(), cycle_id), role, path, adapter_id)
 
 
-def writer(config: LoopConfig, cycle_id: str, teacher: Teacher) -> Writer:
-    """The teacher with its way of writing; its calls are booked on the cycle. Raises ConfigError as remote_model does."""
+def writer(config: LoopConfig, cycle_id: str, teacher: Teacher, partition_id: str | None = None) -> Writer:
+    """The teacher with its way of writing; its calls are booked on the cycle, and on the partition of a backfill that it writes
+    for. Raises ConfigError as remote_model does."""
     if is_served(teacher.model):
-        told = config.synthesis
-        return PairWriter(served_teacher(config, cycle_id), told.styles, told.min_rating, config.teacher.concurrency)
-    return SpanWriter(answering(base_model(teacher.model), cycle_id, "teacher", teacher.adapter_id), embedder())
+        model, told = served_teacher(config, cycle_id), config.synthesis
+        mine = model.booked_on(partition_id) if partition_id else model
+        return PairWriter(mine, told.styles, told.min_rating, config.teacher.concurrency)
+    model = answering(base_model(teacher.model), cycle_id, "teacher", teacher.adapter_id)
+    return SpanWriter(model.booked_on(partition_id) if partition_id else model, embedder())
 
 
 def served_teacher(config: LoopConfig, cycle_id: str) -> LanguageModel:
@@ -206,7 +209,5 @@ def chunks(snapshot_id: str) -> tuple[Chunk, ...]:
 
 def trainable_chunks(project: str, snapshot_id: str) -> list[Chunk]:
     """Those of the snapshot's chunks that training data may be made of: of training documents, from sources that allow it."""
-    with database().session() as session:
-        splits = document_splits(session, project)
-    allowed = load(database(), CorpusSnapshot, snapshot_id).trainable()
-    return [chunk for chunk in chunks(snapshot_id) if chunk.document_id in allowed and splits[chunk.document_id] == "train"]
+    allowed = trainable(database(), project, load(database(), CorpusSnapshot, snapshot_id))
+    return [chunk for chunk in chunks(snapshot_id) if chunk.document_id in allowed]

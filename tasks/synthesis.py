@@ -7,6 +7,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
+from prefect.exceptions import CancelledRun
 
 from csift import synthesis
 from csift.config import LoopConfig
@@ -14,7 +15,7 @@ from csift.exceptions import BudgetExhausted, ConfigError
 from csift.llm import is_served
 from csift.schemas import LabelSet, Teacher
 from csift.settings import settings
-from csift.synthesis import Assignment, Drafts, Harvest
+from csift.synthesis import Assignment, Drafts, Harvest, SynthesisResult
 from csift.training import Run, TrainingData, TrainingRow, final_id
 from tasks.collaborators import base_model, embedder, store, trainable_chunks, writer
 from tasks.progress import reporter
@@ -71,10 +72,10 @@ def _same_work(context: TaskRunContext, given: dict[str, Any]) -> str:
     return "-".join(["write", *asked, *synthesis.prompt_hashes().values()])
 
 
-def _passing(task: Any, run: Any, state: Any) -> bool:
-    """Neither an empty budget nor a wrong setting goes away by itself."""
+def passing(task: Any, run: Any, state: Any) -> bool:
+    """Neither an empty budget nor a wrong setting goes away by itself, and nobody waits for what was stopped."""
     error = state.result(raise_on_failure=False)
-    return not isinstance(error, BudgetExhausted | ConfigError)
+    return not isinstance(error, BudgetExhausted | ConfigError | CancelledRun)
 
 
 @task(
@@ -84,7 +85,7 @@ def _passing(task: Any, run: Any, state: Any) -> bool:
     cache_expiration=KEPT,
     retries=2,
     retry_delay_seconds=[10, 60],
-    retry_condition_fn=_passing,
+    retry_condition_fn=passing,
 )
 def write(cycle_id: str, config: LoopConfig, labels: LabelSet, teacher: Teacher, assignment: Assignment) -> Drafts:
     """One assignment, most often one document; every call is in the ledger."""
@@ -96,6 +97,12 @@ def write(cycle_id: str, config: LoopConfig, labels: LabelSet, teacher: Teacher,
 def gather(config: LoopConfig, labels: LabelSet, harvest: Harvest, drafts: list[Drafts]) -> Harvest:
     """The round's drafts behind the filters that need them all."""
     return _gathered(config, labels, harvest, drafts)
+
+
+@task(name="accept", cache_policy=NO_CACHE)
+def accept(teacher: Teacher, harvest: Harvest) -> SynthesisResult:
+    """What the rounds have brought, as training examples."""
+    return synthesis.result(harvest, teacher.name)
 
 
 def _gathered(config: LoopConfig, labels: LabelSet, harvest: Harvest, drafts: Sequence[Drafts]) -> Harvest:

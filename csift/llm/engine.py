@@ -76,17 +76,19 @@ class Caller(Protocol):
 
 
 class DspyEngine:
-    """A DSPy engine (`complete(Request) -> Response`, dspy.lm15) over a Caller."""
+    """A DSPy engine (`complete(Request) -> Response`, dspy.lm15) over a Caller; calls may be booked on a partition."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, partition_id: str | None = None) -> None:
         self._caller = caller
+        self._partition_id = partition_id
         self._spent = threading.local()
 
     def complete(self, request: Any) -> Any:
         """One chat → its response; blocks until it is there."""
         from dspy.lm15 import Message, Response, Usage
 
-        reply = self._caller.answer(Call(self._caller.model, self._caller.role, _messages(request), self._params(request)))
+        call = Call(self._caller.model, self._caller.role, _messages(request), self._params(request), self._partition_id)
+        reply = self._caller.answer(call)
         if isinstance(reply, Failure):
             raise ItemFailed(reply)
         self._spent.generations = [*getattr(self._spent, "generations", []), reply]
