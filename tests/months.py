@@ -42,7 +42,13 @@ def year_config(folder: Path, project: str, model: Path, teacher: str, **section
     """The loop over that folder: a tiny base model, a served teacher that writes four questions a month."""
     told = {
         "project": project,
-        "corpus": {"sources": [{"location": str(folder / "docs")}], "questions": [folder / "labels.jsonl"], "scrub": []},
+        "corpus": {
+            "sources": [{"location": str(folder / "docs")}],
+            "questions": [folder / "labels.jsonl"],
+            "scrub": [],
+            "chunk_size": 80,
+            "chunk_overlap": 0,
+        },
         "teacher": {"model": teacher, "concurrency": 2, "max_tokens": 300},
         "synthesis": {"candidates": 4, "pairs_per_document": 4, "rounds": 1, "min_rating": 3},
         "training": {"base_model": str(model), "max_steps": 2, "batch_size": 2},

@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from csift.config import LoopConfig, Section
 from csift.exceptions import ConfigError
@@ -40,11 +40,13 @@ class BackfillRequest(Section):
         except ValueError:
             raise ValueError("it is no day; write one as 2024-03-17") from None
 
-    @model_validator(mode="after")
-    def _in_order(self) -> "BackfillRequest":
-        if self.since and self.until and self.until < self.since:
-            raise ValueError(f"until {self.until} is before since {self.since}; swap them")
-        return self
+    @field_validator("until")
+    @classmethod
+    def _in_order(cls, until: date | None, told: ValidationInfo) -> date | None:
+        since = told.data.get("since")
+        if since and until and until < since:
+            raise ValueError(f"it is before since, {since}; swap them")
+        return until
 
     @property
     def windows(self) -> Every | None:

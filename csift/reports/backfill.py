@@ -12,14 +12,15 @@ from csift.schemas import BackfillEstimate, BackfillPlan, PartitionEstimate, Par
 
 SHOWN = 10  # documents without a date that are named
 UNKNOWN = "unknown"
+DRY = "A dry run: nothing was written, nobody was asked."
 
 
 def print_estimate(made: BackfillEstimate, console: Console | None = None) -> None:
     """A dry run: a row a partition and the sum, by what measure, what does not fit the budget, and what would follow."""
     out = console or make_console()
-    block(out, draw(estimate_table(made)))
+    out.print(draw(estimate_table(made)))
     out.print()
-    for told in (*plan_lines(made.plan), *estimate_lines(made)):
+    for told in (DRY, *plan_lines(made.plan), *estimate_lines(made)):
         line(out, told)
 
 
@@ -80,7 +81,7 @@ def estimate_table(made: BackfillEstimate) -> Table:
     ]
     parts = made.partitions
     summed = (
-        "all",
+        "sum",
         f"{sum(part.state.documents for part in parts):,}",
         f"{sum(part.candidates for part in parts):,}",
         f"{sum(part.left for part in parts):,}",
@@ -89,12 +90,12 @@ def estimate_table(made: BackfillEstimate) -> Table:
         f"{sum(part.hours for part in parts):.2f}",
         "",
     )
-    return Table(f"{made.project}: {estimate_sentence(made)}", columns, (*rows, summed), frozenset(columns[1:7]))
+    return Table(estimate_sentence(made), columns, (*rows, summed), frozenset(columns[1:7]))
 
 
 def estimate_sentence(made: BackfillEstimate) -> str:
-    """ "12 partitions: 12 new; a dry run, nothing was written and nobody asked"."""
-    return f"{states_sentence([part.state for part in made.partitions])}; a dry run: nothing was written, nobody asked"
+    """ "catalogue, 12 partitions: 12 new"."""
+    return f"{made.project}, {states_sentence([part.state for part in made.partitions])}"
 
 
 def estimate_rows(made: BackfillEstimate) -> list[list[str]]:
