@@ -23,7 +23,6 @@ from csift.synthesis import SynthesisResult
 from tasks.collaborators import embedder, trainable_chunks, writer
 from tasks.cycle import CycleRun
 from tasks.progress import reporter
-from tasks.synthesis import passing
 
 
 @task(name="divide", cache_policy=NO_CACHE)
@@ -53,14 +52,7 @@ def workers(limit: int) -> Iterator[tuple[ThreadPoolTaskRunner[Any], threading.E
             raise
 
 
-@task(
-    name="teach",
-    task_run_name="teach {partition.name}",
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[10, 60],
-    retry_condition_fn=passing,
-)
+@task(name="teach", task_run_name="teach {partition.name}", cache_policy=NO_CACHE)
 def teach(
     run: CycleRun, config: LoopConfig, labels: LabelSet, teacher: Teacher, partition: Partition, stopped: threading.Event
 ) -> TaughtPartition:

@@ -7,7 +7,6 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
-from prefect.exceptions import CancelledRun
 
 from csift import synthesis
 from csift.config import LoopConfig
@@ -72,10 +71,10 @@ def _same_work(context: TaskRunContext, given: dict[str, Any]) -> str:
     return "-".join(["write", *asked, *synthesis.prompt_hashes().values()])
 
 
-def passing(task: Any, run: Any, state: Any) -> bool:
-    """Neither an empty budget nor a wrong setting goes away by itself, and nobody waits for what was stopped."""
+def _passing(task: Any, run: Any, state: Any) -> bool:
+    """Neither an empty budget nor a wrong setting goes away by itself."""
     error = state.result(raise_on_failure=False)
-    return not isinstance(error, BudgetExhausted | ConfigError | CancelledRun)
+    return not isinstance(error, BudgetExhausted | ConfigError)
 
 
 @task(
@@ -85,7 +84,7 @@ def passing(task: Any, run: Any, state: Any) -> bool:
     cache_expiration=KEPT,
     retries=2,
     retry_delay_seconds=[10, 60],
-    retry_condition_fn=passing,
+    retry_condition_fn=_passing,
 )
 def write(cycle_id: str, config: LoopConfig, labels: LabelSet, teacher: Teacher, assignment: Assignment) -> Drafts:
     """One assignment, most often one document; every call is in the ledger."""

@@ -242,7 +242,7 @@ def test_the_day_of_its_last_change_places_what_has_no_date_in_its_path() -> Non
 @pytest.mark.parametrize(
     ("documents", "barred", "words"),
     [
-        ({"2021-05/a.md": "x", "2019-01/b.md": "y"}, (), "those of the corpus are dated 2019-01-01 to 2021-05-01; correct the range"),
+        ({"2021-05/a.md": "x", "2019-01/b.md": "y"}, (), "those of the corpus are dated 2019-01-01 to 2021-05-01"),
         ({"a.md": "x"}, (), "1 have no date, such as a.md; put one into their paths"),
         ({"2024-05/a.md": "x"}, ("2024-05/a.md",), "none of the 1 documents from 2024-01-01 to 2024-12-31 may be trained on"),
     ],
