@@ -83,7 +83,8 @@ def test_a_dry_run_tells_what_is_left_by_what_was_measured(db: Database, project
     assert third.hours == pytest.approx(third.calls * 0.5 / 2 / 3600)  # two calls in flight
     text = " ".join(shown(made).split())
     assert f"partly: 5 of {first.calls}" in text
-    assert "by the mean of 5 earlier calls: a call takes 100 tokens in, 20 out and 0.5 s, 2 at once" in text
+    assert f"by the mean of 5 calls of openai/{project}: " in text
+    assert "100 tokens in, 20 out and 0.5 s a call, 2 at once" in text
 
 
 def test_a_teacher_is_asked_at_most_what_the_dry_run_says(db: Database, year: Callable[..., LoopConfig]) -> None:
@@ -103,6 +104,12 @@ def test_an_unknown_price_is_told_and_refused_under_a_budget_in_money(
     assert f"Nobody knows what openai/{project} costs: set teacher.usd_per_million_in and usd_per_million_out." in text
     with pytest.raises(ConfigError, match=r"nobody knows what .* costs, and budget\.usd is set"):
         backfill.estimate(db, told(unknown, "budget", usd=1.0), YEAR)
+
+
+def test_what_is_asked_of_others_afterwards_is_named(db: Database, year: Callable[..., LoopConfig]) -> None:
+    judged = told(told(year(), "judge", name="factuality", model="openai/gpt-4o-mini"), "synthesis", preferences=3)
+    text = " ".join(shown(backfill.estimate(db, judged, YEAR)).split())
+    assert "Not counted: judging by openai/gpt-4o-mini and preference pairs, which the same budget is for." in text
 
 
 def test_a_local_teacher_is_free(db: Database, year: Callable[..., LoopConfig]) -> None:

@@ -61,6 +61,7 @@ def estimate(
         at_once=at_once,
         budget_usd=config.budget.usd,
         budget_tokens=config.budget.tokens,
+        uncounted=_uncounted(config),
         training=_training(config.training),
         training_seconds=_last_training(db, config.project),
     )
@@ -98,6 +99,13 @@ def _partitions(
             )
         )
     return tuple(found)
+
+
+def _uncounted(config: LoopConfig) -> tuple[str, ...]:
+    """What the rest of the turn asks served models for."""
+    judges = sorted({told.model for told in config.judge.asked if told.model and is_served(told.model)})
+    preferences = config.synthesis.preferences and is_served(config.teacher.model)
+    return (*(f"judging by {model}" for model in judges), *(["preference pairs"] if preferences else []))
 
 
 def _training(told: TrainingConfig) -> str:

@@ -134,11 +134,11 @@ def plan_lines(plan: BackfillPlan) -> list[str]:
 def estimate_lines(made: BackfillEstimate) -> list[str]:
     """By what measure, what is unknown, what the budget says, what follows."""
     rate, at_once = made.rate, "one after another" if made.at_once == 1 else f"{made.at_once} at once"
-    basis = f"the mean of {count(rate.calls, 'earlier call')}" if rate.calls else "an assumption, as it was never asked before"
+    basis = f"the mean of {count(rate.calls, 'call')}" if rate.calls else "an assumption, as nothing was ever asked,"
     told = [
-        "Calls, and with them the rest, are the most it may take: questions that are refused early take fewer.",
-        f"{made.teacher} by {basis}: a call takes {rate.tokens_in:,.0f} tokens in, {rate.tokens_out:,.0f} out and "
-        f"{rate.seconds:.2g} s, {at_once}.",
+        "Calls are the most it may take: questions that are refused early take fewer.",
+        f"Tokens, money and time are by {basis} of {made.teacher}: {rate.tokens_in:,.0f} tokens in, {rate.tokens_out:,.0f} out and "
+        f"{rate.seconds:.2g} s a call, {at_once}.",
     ]
     usd, tokens = _usd(made), sum(part.tokens for part in made.partitions)
     if made.free:
@@ -152,6 +152,8 @@ def estimate_lines(made: BackfillEstimate) -> list[str]:
     last = (
         f"the last training of this project took {duration(made.training_seconds)}" if made.training_seconds else "never measured"
     )
+    if made.uncounted:
+        told.append(f"Not counted: {' and '.join(made.uncounted)}, which the same budget is for.")
     told.append(f"Then one turn of the loop over all of it: dataset, training ({made.training}; {last}), judging.")
     return told
 

@@ -82,8 +82,8 @@ class PartitionEstimate(Record):
 class BackfillEstimate(Record):
     """A dry run: the plan with what each partition would take, by what measure, and what would follow.
 
-    `at_once` are a teacher's calls in flight. `free`: the teacher is a model on this machine. `training_seconds` are those of the
-    project's last training, None where there was none.
+    `at_once` are a teacher's calls in flight. `free`: the teacher is a model on this machine. `uncounted` tells of served models that
+    are asked when the partitions are done. `training_seconds` are those of the project's last training, None where there was none.
     """
 
     project: str
@@ -95,5 +95,6 @@ class BackfillEstimate(Record):
     at_once: int
     budget_usd: float | None
     budget_tokens: int | None
+    uncounted: tuple[str, ...]
     training: str
     training_seconds: float | None

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from months import MONTHS, write_year, year_config
+from prefect.settings import PREFECT_API_URL
 from pumps import toml_of
 from teachers import quantities
 
@@ -48,7 +49,8 @@ class Year:
 
     def start(self) -> subprocess.Popen[str]:
         """The backfill in a process group of its own."""
-        environment = {**os.environ, "CSIFT_DATA_DIR": str(self.data), "CSIFT_OPENAI_BASE_URL": self.server.openai_url}
+        where = {"CSIFT_DATA_DIR": str(self.data), "CSIFT_OPENAI_BASE_URL": self.server.openai_url}
+        environment = {**os.environ, **where, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
         command = ["backfill", "--since", "2024-01-01", "--until", "2024-12-31", "--parallel", "2"]
         return subprocess.Popen(
             [sys.executable, "-m", "flows.cli", *command],
@@ -83,8 +85,8 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.fixture
-def pair(tmp_path: Path, tiny_model: BaseModel) -> Iterator[tuple[Year, Year]]:
-    """Two projects over the same documents."""
+def pair(tmp_path: Path, tiny_model: BaseModel, prefect_server: None) -> Iterator[tuple[Year, Year]]:
+    """Two projects over the same documents, whose runs have one Prefect server, as starting four would take the longest."""
     write_year(tmp_path / "corpus", "Alder")
     years = (Year(tmp_path / "whole", tmp_path / "corpus", tiny_model), Year(tmp_path / "cut", tmp_path / "corpus", tiny_model))
     with years[0].server, years[1].server:

@@ -17,11 +17,13 @@ from csift.backfill import BackfillRequest
 from csift.config import LoopConfig
 from csift.db import Database
 from csift.exceptions import BudgetExhausted, CorpusError, TeacherError
+from csift.interfaces import Progress
 from csift.models import BaseModel
 from csift.overview import read_status
 from csift.reports.status import status_json
 from csift.schemas import BackfillEstimate, Cycle, CycleState, PartitionState
 from flows.backfill import backfill
+from tasks.progress import show_in
 
 SPRING = BackfillRequest.model_validate({"since": "2024-03-01", "until": "2024-05-31"})
 HALF = BackfillRequest.model_validate({"since": "2024-01-01", "until": "2024-06-30"})
@@ -109,6 +111,28 @@ def test_a_partition_that_fails_ends_the_run_and_leaves_what_is_done(
     cycle = cycles.recent(db, config.project, 1)[0]
     assert cycle.state is CycleState.FAILED
     assert [state.state for state in states(db, cycle)] == ["done", "done", "new"]
+
+
+def test_ctrl_c_ends_a_long_partition_between_two_documents(
+    db: Database, config: LoopConfig, serve: Callable[[TeacherServer], None]
+) -> None:
+    many = config.synthesis.model_copy(update={"candidates": 48})
+    slow = config.model_copy(update={"synthesis": many, "teacher": config.teacher.model_copy(update={"concurrency": 1})})
+    with TeacherServer(quantities, latency=0.05) as server, show_in(_interrupt("partitions")):
+        serve(server)
+        with pytest.raises(KeyboardInterrupt):
+            backfill(slow, BackfillRequest(every="year"))
+        written = sum("`[[ ## pairs ## ]]`" in prompt for prompt in server.asked())
+    assert written < 6  # of the twelve documents
+    assert cycles.recent(db, config.project, 1)[0].state is CycleState.INTERRUPTED
+
+
+def _interrupt(at: str) -> Progress:
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == at:
+            raise KeyboardInterrupt
+
+    return progress
 
 
 def test_a_dry_run_is_a_table_and_starts_no_cycle(db: Database, config: LoopConfig) -> None:
