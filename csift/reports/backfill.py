@@ -134,11 +134,13 @@ def plan_lines(plan: BackfillPlan) -> list[str]:
 def estimate_lines(made: BackfillEstimate) -> list[str]:
     """By what measure, what is unknown, what the budget says, what follows."""
     rate, at_once = made.rate, "one after another" if made.at_once == 1 else f"{made.at_once} at once"
-    basis = f"the mean of {count(rate.calls, 'call')}" if rate.calls else "an assumption, as nothing was ever asked,"
+    basis = f"by the mean of {count(rate.calls, 'call')} of {made.teacher}"
+    if not rate.calls:
+        basis = f"assumed for {made.teacher}, which was never asked"
     told = [
         "Calls are the most it may take: questions that are refused early take fewer.",
-        f"Tokens, money and time are by {basis} of {made.teacher}: {rate.tokens_in:,.0f} tokens in, {rate.tokens_out:,.0f} out and "
-        f"{rate.seconds:.2g} s a call, {at_once}.",
+        f"Tokens, money and time are {basis}: {rate.tokens_in:,.0f} tokens in, {rate.tokens_out:,.0f} out and {rate.seconds:.2g} s "
+        f"a call, {at_once}.",
     ]
     usd, tokens = _usd(made), sum(part.tokens for part in made.partitions)
     if made.free:

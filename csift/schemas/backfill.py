@@ -82,8 +82,9 @@ class PartitionEstimate(Record):
 class BackfillEstimate(Record):
     """A dry run: the plan with what each partition would take, by what measure, and what would follow.
 
-    `at_once` are a teacher's calls in flight. `free`: the teacher is a model on this machine. `uncounted` tells of served models that
-    are asked when the partitions are done. `training_seconds` are those of the project's last training, None where there was none.
+    `at_once` are a teacher's calls in flight. `free`: the teacher is a model on this machine. `uncounted` tells of served models
+    that are asked when the partitions are done. `training_seconds` are those of the project's last training, None where there was
+    none.
     """
 
     project: str
