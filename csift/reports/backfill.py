@@ -139,8 +139,8 @@ def estimate_lines(made: BackfillEstimate) -> list[str]:
         basis = f"assumed for {made.teacher}, which was never asked"
     told = [
         "Calls are the most it may take: questions that are refused early take fewer.",
-        f"Tokens, money and time are {basis}: {rate.tokens_in:,.0f} tokens in, {rate.tokens_out:,.0f} out and {rate.seconds:.2g} s "
-        f"a call, {at_once}.",
+        f"Tokens, money and time are {basis}: {rate.tokens_in:,.0f} tokens in, {rate.tokens_out:,.0f} out and "
+        f"{rate.seconds:.2g} s a call, {at_once}.",
     ]
     usd, tokens = _usd(made), sum(part.tokens for part in made.partitions)
     if made.free:

@@ -89,7 +89,7 @@ def test_a_budget_holds_over_all_partitions_and_the_next_run_continues(
         cut = cycles.recent(db, config.project, 1)[0]
         before = server.asked()
         assert 0 < cut.cost.tokens_in + cut.cost.tokens_out <= 2500
-        assert {state.state for state in states(db, cut)} >= {"partly"}
+        assert {state.state for state in states(db, cut)} != {"done"}
 
         with pytest.raises(BudgetExhausted):  # another cycle, another budget
             backfill(poor, HALF)
