@@ -25,7 +25,7 @@ from csift.db.connection import Database
 from csift.db.corpus import DocumentRow, FileRow, LabelRow
 from csift.exceptions import CorpusError, LabelError
 from csift.hashing import content_id, sha256
-from csift.schemas import STYLES, IngestReport, Label, LabelSet, RetiredLabel, SourceLabel, Split, Style
+from csift.schemas import STYLES, CorpusSnapshot, IngestReport, Label, LabelSet, RetiredLabel, SourceLabel, Split, Style
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -200,6 +200,13 @@ def document_splits(session: Session, project: str) -> dict[str, Split]:
     """Document id → split, for every document that the project has ever seen."""
     rows = session.execute(sa.select(DocumentRow.document_id, DocumentRow.split).where(DocumentRow.project == project))
     return dict(rows.tuples().all())  # type: ignore[arg-type]
+
+
+def trainable(db: Database, project: str, snapshot: CorpusSnapshot) -> set[str]:
+    """Ids of the documents that training data may be made of: of the train split, from sources that allow it."""
+    with db.session() as session:
+        splits = document_splits(session, project)
+    return {id_ for id_ in snapshot.trainable() if splits[id_] == "train"}
 
 
 def _assign_splits(

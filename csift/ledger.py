@@ -21,7 +21,7 @@ from csift.db.operations import CycleRow
 from csift.exceptions import BudgetExhausted
 from csift.hashing import content_id
 from csift.interfaces import Messages
-from csift.schemas import Cost, Failure, Generation, GenerationParams
+from csift.schemas import Cost, Failure, Generation, GenerationParams, TeacherRate
 
 IN_FLIGHT = "in flight"
 REFUSED: Literal["refused"] = "refused"
@@ -33,12 +33,14 @@ Reply = Generation | Failure  # a Failure is the model's refusal: an answer that
 
 @dataclass(frozen=True)
 class Call:
-    """One call to a model. `model` names weights and adapter; the role (teacher, rag ...) is for the accounts only."""
+    """One call to a model. `model` names weights and adapter; the role (teacher, rag ...) and the partition of a backfill that it
+    is made for are for the accounts only."""
 
     model: str
     role: str
     messages: Messages
     params: GenerationParams
+    partition_id: str | None = None
 
     @property
     def key(self) -> str:
@@ -181,6 +183,7 @@ class Ledger:
             "seconds": 0.0,
             "outcome": IN_FLIGHT,
             "cycle_id": self.cycle_id,
+            "partition_id": call.partition_id,
             "at": now(),
         }
 
@@ -243,6 +246,23 @@ def cost_of(db: Database, cycle_id: str) -> Cost:
         ).one()
         reused = session.scalar(sa.select(CycleRow.reused_calls).where(CycleRow.id == cycle_id)) or 0
     return Cost(calls=calls, reused_calls=reused, tokens_in=int(tokens_in), tokens_out=int(tokens_out), usd=float(usd))
+
+
+def measured(db: Database, model: str, role: str) -> TeacherRate | None:
+    """What the answered calls of a model took on average, whatever adapter it had; None before the first."""
+    with db.session() as session:
+        calls, tokens_in, tokens_out, seconds = session.execute(
+            sa.select(
+                sa.func.count(), sa.func.avg(CallRow.tokens_in), sa.func.avg(CallRow.tokens_out), sa.func.avg(CallRow.seconds)
+            ).where(
+                sa.or_(CallRow.model == model, CallRow.model.startswith(f"{model}@", autoescape=True)),
+                CallRow.role == role,
+                CallRow.response.is_not(None),
+            )
+        ).one()
+    if not calls:
+        return None
+    return TeacherRate(calls=calls, tokens_in=float(tokens_in), tokens_out=float(tokens_out), seconds=float(seconds))
 
 
 def spent(db: Database, cycle_id: str) -> tuple[int, float]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import psycopg2
 import sqlalchemy as sa
 
-from csift import cycles, forgetting, jobs, registry
+from csift import backfill, cycles, forgetting, jobs, registry
 from csift.db.base import now
 from csift.db.connection import Database
 from csift.db.judging import DecisionRow
@@ -22,6 +22,7 @@ from csift.schemas import (
     CycleState,
     DatasetVersion,
     DriftReport,
+    PartitionState,
     PromotionDecision,
     System,
     Verdict,
@@ -62,6 +63,7 @@ def read_now(db: Database, project: str) -> Now:
         cycle=cycle,
         verdict=_verdict(db, cycle.decision_id) if cycle and cycle.decision_id else None,
         jobs=tuple(jobs.of_project(db, project)),
+        partitions=_partitions(db, cycle) if cycle else (),
     )
 
 
@@ -142,4 +144,10 @@ def _past(db: Database, cycle: Cycle) -> PastCycle:
         decision=registry.load(db, PromotionDecision, cycle.decision_id) if cycle.decision_id else None,
         drift=registry.load(db, DriftReport, cycle.drift_id) if cycle.drift_id else None,
         retention=forgetting.of_cycle(db, cycle),
+        partitions=_partitions(db, cycle),
     )
+
+
+def _partitions(db: Database, cycle: Cycle) -> tuple[PartitionState, ...]:
+    plan = backfill.plan_of(db, cycle)
+    return backfill.states(db, plan) if plan else ()

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from csift.db.backfill import BackfillRow, PartitionRow
 from csift.db.base import RecordTable
 from csift.db.connection import Database
 from csift.db.corpus import IngestRow, SnapshotRow
@@ -19,6 +20,7 @@ from csift.interfaces import ObjectStore
 from csift.leases import Lease
 from csift.schemas import (
     Adapter,
+    BackfillPlan,
     ChampionMove,
     CorpusSnapshot,
     CustomModel,
@@ -34,6 +36,7 @@ from csift.schemas import (
     PromotionDecision,
     Record,
     System,
+    TaughtPartition,
     Verdict,
 )
 
@@ -51,6 +54,8 @@ TABLES: dict[type[Record], type[RecordTable]] = {
     DriftReport: DriftReportRow,
     CycleInputs: CycleInputsRow,
     MonitorReport: MonitorReportRow,
+    BackfillPlan: BackfillRow,
+    TaughtPartition: PartitionRow,
 }
 
 

@@ -5,12 +5,13 @@ make the same adapter again, so nothing trains then, whatever the traffic does. 
 changed, not that answers got worse.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from csift.config import LoopConfig, TriggerConfig
 from csift.hashing import content_id
-from csift.schemas import AccuracyWatch, CycleInputs, EvalSet, HumanFeedback, LabelSet, Trigger
+from csift.schemas import AccuracyWatch, CycleInputs, EvalSet, HumanFeedback, LabelSet, Partition, Trigger
 
 # paths, as what they lead to counts; and what decides when and whether to look, not what comes of it
 UNTOLD: Any = {"corpus": {"sources", "questions"}, "drift": True, "trigger": True, "monitor": True, "benchmark": True}
@@ -26,7 +27,9 @@ class Circumstances:
     accuracy: AccuracyWatch | None = None
 
 
-def inputs(config: LoopConfig, labels: LabelSet, evalset: EvalSet, feedback: HumanFeedback) -> CycleInputs:
+def inputs(
+    config: LoopConfig, labels: LabelSet, evalset: EvalSet, feedback: HumanFeedback, partitions: Sequence[Partition] = ()
+) -> CycleInputs:
     """All that the outcome of a cycle depends on. Paths are left out: what they lead to counts."""
     told = config.model_dump(mode="json", exclude=UNTOLD)
     taught = [
@@ -35,7 +38,10 @@ def inputs(config: LoopConfig, labels: LabelSet, evalset: EvalSet, feedback: Hum
     said = [row.id for row in feedback.rows]
     asked = [content_id("item", item.model_dump(mode="json", exclude={"guarded"})) for item in evalset.items]
     return CycleInputs.of(
-        snapshot_id=labels.snapshot_id, labels=tuple(sorted({*taught, *said, *asked})), config_hash=content_id("told", told)
+        snapshot_id=labels.snapshot_id,
+        labels=tuple(sorted({*taught, *said, *asked})),
+        config_hash=content_id("told", told),
+        partitions=tuple(sorted(partition.id for partition in partitions)),
     )
 
 
@@ -70,12 +76,16 @@ def _changed(now: CycleInputs, last: CycleInputs, new: int) -> list[str]:
         changed.append(f"{new} new or changed label{'s' if new > 1 else ''}")
     elif set(now.labels) != set(last.labels):
         changed.append("labels were taken away")
+    if now.partitions != last.partitions:
+        changed.append("the last decision was on other partitions" if now.partitions else "the last decision was on a backfill")
     return changed
 
 
 def _reasons(now: CycleInputs, last: CycleInputs, new: int, policy: TriggerConfig, seen: Circumstances) -> list[str]:
     """Those of the policy that hold, where something changed."""
     reasons = []
+    if now.partitions and now.partitions != last.partitions:
+        reasons.append(f"{len(now.partitions)} partition{'s' if len(now.partitions) > 1 else ''} to learn from")
     if now.config_hash != last.config_hash:
         reasons.append("the configuration changed")
     if policy.corpus_change and now.snapshot_id != last.snapshot_id:

@@ -1,16 +1,20 @@
-"""The same loop over a given corpus; the champion moves only when that is asked for."""
+"""The same loop over windows of a corpus, each taught once; the champion moves only when that is asked for."""
 
 from prefect import flow
 from prefect.states import State
 
+from csift.backfill import BackfillRequest, over
 from csift.config import LoopConfig
-from csift.schemas import Cycle
+from csift.schemas import BackfillEstimate, Cycle
 from flows.nightly import one_cycle
+from tasks.backfill import estimate
 from tasks.results import RECORDS, RESULT_STORAGE
+
+EVERYTHING = BackfillRequest()
 
 
 @flow(name="backfill", persist_result=True, result_storage=RESULT_STORAGE, result_serializer=RECORDS)
-def backfill(config: LoopConfig, promote: bool = False) -> Cycle | State:
-    """One turn of the loop over `config.corpus`, with promotion off unless `promote`."""
-    gate = config.gate.model_copy(update={"promote": promote})
-    return one_cycle(config.model_copy(update={"gate": gate}), "backfill")
+def backfill(config: LoopConfig, request: BackfillRequest = EVERYTHING) -> Cycle | BackfillEstimate | State:
+    """One turn of the loop in which the teacher writes partition by partition; or, as a dry run, what that would take."""
+    told = over(config, request)
+    return estimate(told, request) if request.dry_run else one_cycle(told, "backfill", request)

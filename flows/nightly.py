@@ -5,10 +5,12 @@ from typing import Literal
 from prefect import flow
 from prefect.states import Completed, State
 
+from csift.backfill import BackfillRequest
 from csift.config import LoopConfig
 from csift.exceptions import CycleRunning
 from csift.schemas import Cycle, CycleState
 from flows.build_dataset import training_data
+from tasks.backfill import divide
 from tasks.bedrock import delete_left
 from tasks.corpus import freeze_evalset, ingest, register_labels
 from tasks.cycle import CycleRun, cycle, decide_trigger, finish, skip
@@ -27,16 +29,16 @@ def nightly(config: LoopConfig, trigger: Literal["schedule", "manual"] = "manual
     return one_cycle(config, trigger)
 
 
-def one_cycle(config: LoopConfig, trigger: str) -> Cycle | State:
+def one_cycle(config: LoopConfig, trigger: str, request: BackfillRequest | None = None) -> Cycle | State:
     """A turn of the loop under the project's lease."""
     try:
         with cycle(config, trigger) as run:
-            return turn(run, config)
+            return turn(run, config, request)
     except CycleRunning as running:
         return Completed(name="Skipped", message=str(running), data=skip(config, trigger, str(running)))
 
 
-def turn(run: CycleRun, config: LoopConfig) -> Cycle:
+def turn(run: CycleRun, config: LoopConfig, request: BackfillRequest | None = None) -> Cycle:
     """The stages in order. Each is keyed by what goes into it, so what was done before is not done again."""
     if config.training.bedrock:
         delete_left(config)
@@ -44,12 +46,13 @@ def turn(run: CycleRun, config: LoopConfig) -> Cycle:
     ingested = ingest(run.id, config)
     labels = register_labels(run.id, config, ingested)
     evalset = freeze_evalset(run.id, config, labels)
-    trigger = decide_trigger(run.id, config, labels, evalset, drift)
+    plan = divide(run.id, config, request, ingested) if request else None
+    trigger = decide_trigger(run.id, config, labels, evalset, drift, plan)
     if not trigger.train:
         return finish(run.id, CycleState.NOTHING_NEW, trigger.reason)
 
     foresee(config, evalset)
-    dataset = training_data(run, config, ingested, labels, evalset)
+    dataset = training_data(run, config, ingested, labels, evalset, plan)
     trained = train(run.id, config, dataset)
 
     base = current_champion(config, ingested.snapshot)

@@ -1,7 +1,10 @@
 """What tasks call csift with, built from Settings once per process."""
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from pathlib import Path
+from threading import Lock
+from typing import ParamSpec, TypeVar
 
 from csift import registry
 from csift.config import BudgetConfig, JudgeConfig, JudgeMember, LoopConfig, RetrievalConfig, TeacherConfig
@@ -11,7 +14,7 @@ from csift.exceptions import ConfigError
 from csift.inference import LocalEngine
 from csift.interfaces import Judge, ObjectStore, Retriever
 from csift.judges import FactualityJudge, FaithfulnessJudge, GradedJudge, HarmJudge, PanelJudge, ReferenceJudge, RubricJudge
-from csift.labels import document_splits
+from csift.labels import trainable
 from csift.ledger import Budget, Ledger
 from csift.llm import LanguageModel, is_served, local_model, remote_model
 from csift.metrics import Instruments
@@ -25,18 +28,37 @@ from csift.settings import settings
 from csift.storage import open_store
 from csift.synthesis import PairWriter, SpanWriter, Writer
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _shared(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """lru_cache for what tasks share: several threads that ask for it first at the same moment get one thing all the same."""
+
+    def wrap(make: Callable[P, T]) -> Callable[P, T]:
+        made, lock = lru_cache(maxsize)(make), Lock()
+
+        @wraps(make)
+        def once(*args: P.args, **kwargs: P.kwargs) -> T:
+            with lock:
+                return made(*args, **kwargs)  # type: ignore[arg-type]
+
+        return once
+
+    return wrap
+
 
 def store() -> ObjectStore:
     """Artifacts, reports and data cards. Raises StorageError when CSIFT_STORE_URL is none."""
     return _store(settings().store_url or settings().root / "artifacts", settings().root / "cache")
 
 
-@lru_cache(maxsize=2)
+@_shared(maxsize=2)
 def _store(where: str | Path, cache: Path) -> ObjectStore:
     return open_store(where, cache)
 
 
-@lru_cache(maxsize=1)
+@_shared(maxsize=1)
 def embedder() -> MiniLM:
     """The bundled MiniLM, which compares questions and answers; its weights load with the first text."""
     return minilm(settings().threads)
@@ -57,7 +79,7 @@ def retriever(config: LoopConfig) -> Retriever:
     return BedrockKnowledgeBase(told.knowledge_base_id, told.aws_region, told.aws_endpoint_url)
 
 
-@lru_cache(maxsize=4)
+@_shared(maxsize=4)
 def _chroma(project: str, embedder_spec: str, kind: str) -> ChromaIndex:
     told = settings()
     if kind == "chroma-server" and not told.chroma_url:
@@ -79,7 +101,7 @@ def base_model(name: str) -> BaseModel:
     return resolve(name, settings().root)
 
 
-@lru_cache(maxsize=1)
+@_shared(maxsize=1)
 def _engine(base: BaseModel) -> LocalEngine:
     return LocalEngine(base, settings().threads)
 
@@ -97,12 +119,15 @@ def answering(base: BaseModel, cycle_id: str, role: str, adapter_id: str | None 
     return local_model(_engine(base), Ledger(database(), cycle_id), role, path, adapter_id)
 
 
-def writer(config: LoopConfig, cycle_id: str, teacher: Teacher) -> Writer:
-    """The teacher with its way of writing; its calls are booked on the cycle. Raises ConfigError as remote_model does."""
+def writer(config: LoopConfig, cycle_id: str, teacher: Teacher, partition_id: str | None = None) -> Writer:
+    """The teacher with its way of writing; its calls are booked on the cycle, and on the partition of a backfill that it writes
+    for. Raises ConfigError as remote_model does."""
     if is_served(teacher.model):
-        told = config.synthesis
-        return PairWriter(served_teacher(config, cycle_id), told.styles, told.min_rating, config.teacher.concurrency)
-    return SpanWriter(answering(base_model(teacher.model), cycle_id, "teacher", teacher.adapter_id), embedder())
+        model, told = served_teacher(config, cycle_id), config.synthesis
+        mine = model.booked_on(partition_id) if partition_id else model
+        return PairWriter(mine, told.styles, told.min_rating, config.teacher.concurrency)
+    model = answering(base_model(teacher.model), cycle_id, "teacher", teacher.adapter_id)
+    return SpanWriter(model.booked_on(partition_id) if partition_id else model, embedder())
 
 
 def served_teacher(config: LoopConfig, cycle_id: str) -> LanguageModel:
@@ -110,7 +135,7 @@ def served_teacher(config: LoopConfig, cycle_id: str) -> LanguageModel:
     return _served(config.teacher, config.budget, cycle_id)
 
 
-@lru_cache(maxsize=4)
+@_shared(maxsize=4)
 def _served(config: TeacherConfig, budget: BudgetConfig, cycle_id: str) -> LanguageModel:
     """One object for all tasks of a cycle, so that they share its slots."""
     return remote_model(
@@ -164,7 +189,7 @@ def _judge_model(config: LoopConfig, told: JudgeMember, cycle_id: str | None) ->
     return _served_judge(spec, told.usd_per_million_in, told.usd_per_million_out, config.judge, config.budget, cycle_id)
 
 
-@lru_cache(maxsize=8)
+@_shared(maxsize=8)
 def _served_judge(
     spec: str, usd_in: float | None, usd_out: float | None, told: JudgeConfig, budget: BudgetConfig, cycle_id: str | None
 ) -> LanguageModel:
@@ -198,7 +223,7 @@ def _price(system: System) -> Price | None:
     return price_of(system.base_model) if is_served(system.base_model) else FREE
 
 
-@lru_cache(maxsize=2)
+@_shared(maxsize=2)
 def chunks(snapshot_id: str) -> tuple[Chunk, ...]:
     """The chunks of a snapshot."""
     return tuple(load_chunks(database(), load(database(), CorpusSnapshot, snapshot_id)))
@@ -206,7 +231,5 @@ def chunks(snapshot_id: str) -> tuple[Chunk, ...]:
 
 def trainable_chunks(project: str, snapshot_id: str) -> list[Chunk]:
     """Those of the snapshot's chunks that training data may be made of: of training documents, from sources that allow it."""
-    with database().session() as session:
-        splits = document_splits(session, project)
-    allowed = load(database(), CorpusSnapshot, snapshot_id).trainable()
-    return [chunk for chunk in chunks(snapshot_id) if chunk.document_id in allowed and splits[chunk.document_id] == "train"]
+    allowed = trainable(database(), project, load(database(), CorpusSnapshot, snapshot_id))
+    return [chunk for chunk in chunks(snapshot_id) if chunk.document_id in allowed]

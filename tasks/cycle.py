@@ -15,7 +15,7 @@ from csift.config import LoopConfig
 from csift.db import database
 from csift.exceptions import BudgetExhausted
 from csift.leases import Lease, hold
-from csift.schemas import Cycle, CycleInputs, CycleState, DriftReport, EvalSet, LabelSet, Trigger
+from csift.schemas import BackfillPlan, Cycle, CycleInputs, CycleState, DriftReport, EvalSet, LabelSet, Trigger
 from csift.telemetry.context import inside
 from tasks.drift import watch
 from tasks.events import COMPLETED, emit, send
@@ -69,12 +69,16 @@ def stage(run: CycleRun, name: str) -> Iterator[None]:
 
 
 @task(name="decide whether to train", cache_policy=NO_CACHE)
-def decide_trigger(cycle_id: str, config: LoopConfig, labels: LabelSet, evalset: EvalSet, drift: DriftReport) -> Trigger:
-    """Compares all that this cycle would learn from with what the last decision was made on."""
+def decide_trigger(
+    cycle_id: str, config: LoopConfig, labels: LabelSet, evalset: EvalSet, drift: DriftReport, plan: BackfillPlan | None
+) -> Trigger:
+    """Compares all that this cycle would learn from, a backfill's partitions too, with what the last decision was made on."""
     db = database()
     last = cycles.last_decided(db, config.project)
     before = registry.find(db, CycleInputs, last.fingerprint) if last and last.fingerprint else None
-    inputs = triggers.inputs(config, labels, evalset, feedback.learn(feedback.load(db, config.project)))
+    inputs = triggers.inputs(
+        config, labels, evalset, feedback.learn(feedback.load(db, config.project)), plan.partitions if plan else ()
+    )
     registry.save_inputs(db, inputs)
     log = registry.champion_log(db, config.project)
     seen = triggers.Circumstances(

@@ -9,21 +9,21 @@ from csift.db import database
 from csift.labels import document_splits
 from csift.llm import is_served
 from csift.reports import data_card
-from csift.schemas import CorpusSnapshot, DatasetVersion, EvalSet, Failure, LabelSet, SynthesisReport, System, Teacher
-from csift.synthesis import Harvest, PreferenceResult
+from csift.schemas import CorpusSnapshot, DatasetVersion, EvalSet, Failure, LabelSet, SynthesisReport, System
+from csift.synthesis import PreferenceResult, SynthesisResult
 from tasks.bedrock import with_model
 from tasks.collaborators import chunks, embedder, judge, retriever, served_teacher, store, trainable_chunks
 from tasks.progress import reporter
 
 
 @task(name="prefer")
-def prefer(cycle_id: str, config: LoopConfig, labels: LabelSet, harvest: Harvest, champion: System) -> PreferenceResult:
+def prefer(cycle_id: str, config: LoopConfig, labels: LabelSet, synthetic: SynthesisResult, champion: System) -> PreferenceResult:
     """The champion's own answers compared, by a served teacher and with the gold answers."""
     wanted = config.synthesis.preferences
     if not wanted:
         return PreferenceResult(pairs=(), asked=0, inconsistent=0, failed=0)
     allowed = trainable_chunks(config.project, labels.snapshot_id)
-    examples = [*dataset.from_labels(labels.of_split("train")), *synthesis.result(harvest, config.teacher.model).examples]
+    examples = [*dataset.from_labels(labels.of_split("train")), *synthetic.examples]
     rows = dataset.with_contexts(examples[:wanted], retriever(config), allowed, config.retrieval.k, config.dataset)
     texts = {chunk.id: chunk for chunk in allowed}
     report = reporter("preferences")
@@ -44,15 +44,13 @@ def build_dataset(
     snapshot: CorpusSnapshot,
     labels: LabelSet,
     evalset: EvalSet,
-    teacher: Teacher,
-    harvest: Harvest,
+    synthetic: SynthesisResult,
     preferences: PreferenceResult,
 ) -> DatasetVersion:
     """Human and synthetic examples and what feedback teaches, without duplicates and leaks of eval and golden questions; and its
     data card."""
     db = database()
     with cycles.stage(db, cycle_id, "dataset") as made:
-        synthetic = synthesis.result(harvest, teacher.name)
         with db.session() as session:
             splits = document_splits(session, config.project)
         given = Ingredients(

@@ -14,7 +14,7 @@ from csift.exceptions import BudgetExhausted, ConfigError
 from csift.llm import is_served
 from csift.schemas import LabelSet, Teacher
 from csift.settings import settings
-from csift.synthesis import Assignment, Drafts, Harvest
+from csift.synthesis import Assignment, Drafts, Harvest, SynthesisResult
 from csift.training import Run, TrainingData, TrainingRow, final_id
 from tasks.collaborators import base_model, embedder, store, trainable_chunks, writer
 from tasks.progress import reporter
@@ -96,6 +96,12 @@ def write(cycle_id: str, config: LoopConfig, labels: LabelSet, teacher: Teacher,
 def gather(config: LoopConfig, labels: LabelSet, harvest: Harvest, drafts: list[Drafts]) -> Harvest:
     """The round's drafts behind the filters that need them all."""
     return _gathered(config, labels, harvest, drafts)
+
+
+@task(name="accept", cache_policy=NO_CACHE)
+def accept(teacher: Teacher, harvest: Harvest) -> SynthesisResult:
+    """What the rounds have brought, as training examples."""
+    return synthesis.result(harvest, teacher.name)
 
 
 def _gathered(config: LoopConfig, labels: LabelSet, harvest: Harvest, drafts: Sequence[Drafts]) -> Harvest:

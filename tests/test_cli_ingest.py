@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from csift.config import CorpusConfig, SourceConfig
 from csift.db import Database
-from csift.exceptions import ConfigError
 from csift.reports.ingest import print_ingest
 from csift.schemas import (
     Chunking,
@@ -22,7 +20,6 @@ from csift.schemas import (
     Source,
     SourceLabel,
 )
-from flows.cli.loop import over
 
 CSIFT = [sys.executable, "-m", "flows.cli"]
 TOML = """
@@ -138,17 +135,6 @@ def test_what_is_wrong_is_told_in_one_line(arguments: tuple[str, ...], words: st
     assert result.stdout == ""
     (line,) = result.stderr.strip().splitlines()
     assert words in line
-
-
-def test_backfill_replaces_the_place_of_one_source_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    one = SourceConfig(location="/docs", licence="CC0", may_train=False)
-    (moved,) = over(CorpusConfig(sources=(one,)), "next").sources
-    assert moved == one.model_copy(update={"location": str(tmp_path / "next")})
-    assert over(CorpusConfig(sources=(one,)), "s3://b/next").sources[0].location == "s3://b/next"
-    two = CorpusConfig(sources=(one, SourceConfig(location="/more", name="more")))
-    with pytest.raises(ConfigError, match=r"--corpus replaces one source and corpus\.sources has 2"):
-        over(two, "next")
 
 
 def test_help_names_what_a_location_needs(tmp_path: Path) -> None:

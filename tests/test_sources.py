@@ -266,7 +266,8 @@ def test_without_keys_it_says_which_to_set(endpoint: str, tmp_path: Path, monkey
 # --- a server that refuses ------------------------------------------------------------------------------------------------
 
 LISTED = b"""<ListBucketResult><Name>b</Name><Prefix></Prefix><KeyCount>1</KeyCount><MaxKeys>1000</MaxKeys>
-<IsTruncated>false</IsTruncated><Contents><Key>a.txt</Key><ETag>"1"</ETag><Size>%d</Size></Contents></ListBucketResult>"""
+<IsTruncated>false</IsTruncated><Contents><Key>a.txt</Key><ETag>"1"</ETag><Size>%d</Size>
+<LastModified>2026-11-20T02:00:00.000Z</LastModified></Contents></ListBucketResult>"""
 
 
 def failure(code: str) -> bytes:

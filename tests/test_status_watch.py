@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
@@ -26,7 +26,7 @@ from csift.leases import hold, holder_name
 from csift.reports import console, status_console
 from csift.reports.status import Now, now_json, status_json
 from csift.reports.watch import EVERY_SECONDS, Changes, facts, picture, print_watch, print_watch_json
-from csift.schemas import CycleState, StageRun, Verdict
+from csift.schemas import CycleState, PartitionState, StageRun, Verdict
 
 AT = datetime(2026, 11, 20, 2, 5, tzinfo=UTC)
 RUNNER = "box pid 77 since 2026-11-20 02:00:00 UTC"
@@ -57,6 +57,13 @@ def goes_on(*work: Job, seconds: float = 42.0) -> Now:
     )
     cycle = sample_cycle(CycleState.RUNNING, "").model_copy(update={"stages": stages})
     return Now(AT, "tarnbeck", sample_system(), AT, RUNNER, cycle, None, work)
+
+
+def month(name: str, state: Literal["new", "partly", "done"], calls: int = 0) -> PartitionState:
+    return PartitionState(id=f"partition-{name}", name=name, documents=3, state=state, calls=calls, accepted=calls // 4)
+
+
+MONTHS = (month("2024-01", "done", 20), month("2024-02", "partly", 7), month("2024-03", "new"))
 
 
 def later(now: Now, seconds: float) -> Now:
@@ -316,3 +323,35 @@ def test_ctrl_c_ends_watching_with_exit_code_0(
         watching.send_signal(signal.SIGINT)
         assert watching.wait(60) == 0
         assert (watching.stdout.read(), watching.stderr.read()) == ("", "")
+
+
+def test_the_partitions_of_a_backfill_are_told_as_they_come_to_be_done() -> None:
+    changes = Changes()
+    start = replace(goes_on(), partitions=MONTHS)
+    assert [line for line in told(changes(start)) if "partition" in line] == [
+        "partition 2024-01 done, 5 accepted",
+        "partition 2024-02 partly, 7 calls",
+        "partition 2024-03 new, 0 calls",
+    ]
+    soon = later(replace(start, partitions=(MONTHS[0], month("2024-02", "done", 24), month("2024-03", "partly", 1))), 1)
+    assert told(changes(soon)) == ["partition 2024-02 done, 6 accepted", "partition 2024-03 partly, 1 call"]
+    assert now_json(soon)["cycles"][0]["partitions"][2]["state"] == "partly"
+
+
+def test_the_picture_counts_partitions_and_names_those_in_work() -> None:
+    out = io.StringIO()
+    Console(file=out, width=80, theme=console._THEME).print(picture(replace(goes_on(), partitions=MONTHS), 0.0))
+    text = out.getvalue()
+    assert "3 partitions: 1 done, 1 partly, 1 new" in text
+    assert "partition 2024-02 partly, 7 calls" in text
+    assert "2024-01" not in text
+
+
+def test_status_shows_the_partitions_of_the_last_backfill(capsys: pytest.CaptureFixture[str]) -> None:
+    status = sample_status()
+    status = replace(status, cycles=tuple(replace(past, partitions=MONTHS) for past in status.cycles))
+    status_console.print_status(status)
+    text = capsys.readouterr().out
+    assert "3 partitions: 1 done, 1 partly, 1 new" in text
+    assert re.search(r"2024-02 +3 +7 +partly", text)
+    assert status_json(status)["cycles"][0]["partitions"][0]["accepted"] == 5

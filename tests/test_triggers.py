@@ -1,5 +1,6 @@
 """When a cycle trains, and what it says of it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from samples import sample_eval_set
 
 from csift.config import LoopConfig, TriggerConfig
-from csift.schemas import AccuracyWatch, CycleInputs, EvalSet, HumanFeedback, Label, LabelSet, RatedAnswer, Trigger
+from csift.schemas import AccuracyWatch, CycleInputs, EvalSet, HumanFeedback, Label, LabelSet, Partition, RatedAnswer, Trigger
 from csift.triggers import Circumstances, inputs, should_train
 
 CONFIG = LoopConfig.model_validate(
@@ -34,9 +35,10 @@ def now(
     labels: LabelSet = LABELS,
     evalset: EvalSet | None = None,
     feedback: HumanFeedback = HumanFeedback(),  # noqa: B008 - frozen
+    partitions: Sequence[Partition] = (),
 ) -> CycleInputs:
     """What a cycle goes by."""
-    return inputs(config, labels, evalset or sample_eval_set(), feedback)
+    return inputs(config, labels, evalset or sample_eval_set(), feedback, partitions)
 
 
 def told(**sections: dict[str, Any]) -> LoopConfig:
@@ -190,3 +192,16 @@ def test_a_scheduled_run_waits_for_the_cooldown_and_a_person_does_not(scheduled:
     trigger = decide(now(labels=more(1)), TriggerConfig(cooldown_hours=12), seen)
     assert trigger.train is trains
     assert ("the last decision is 5 hours old; waits 7 more" in trigger.reason) is not trains
+
+
+def test_a_backfill_trains_on_partitions_that_the_last_decision_did_not_have() -> None:
+    one, two = (Partition(id=f"partition-{n}", name=f"2024-0{n}", documents=(), others=0) for n in (1, 2))
+    night, first, both = now(), now(partitions=[one]), now(partitions=[two, one])
+
+    assert should_train(first, night, ALWAYS, QUIET).reason == "1 partition to learn from"
+    assert should_train(both, first, ALWAYS, QUIET).reason == "2 partitions to learn from"
+    assert not should_train(both, now(partitions=[one, two]), ALWAYS, QUIET).train
+    after = should_train(night, first, ALWAYS, QUIET)  # the night after a backfill has nothing new to learn from
+    assert not after.train
+    assert after.reason.startswith("the last decision was on a backfill; training takes 1 new labels")
+    assert len({night.id, first.id, both.id}) == 3

@@ -42,7 +42,8 @@ def _take(listing: Listing, client: Any, bucket: str, prefix: str, entry: dict[s
         listing.skip(name, problem)
     else:
         version = f"s3://{bucket}/{key} {entry['ETag']} {size}"
-        listing.files.append(SourceFile(name, size, version, partial(_read, client, bucket, key, entry["ETag"])))
+        read = partial(_read, client, bucket, key, entry["ETag"])
+        listing.files.append(SourceFile(name, size, entry["LastModified"], version, read))
 
 
 def _read(client: Any, bucket: str, key: str, etag: str) -> bytes:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ class SourceFile:
 
     name: str
     size: int
+    modified: datetime
     version: str | None
     read: Callable[[], bytes]
 
@@ -101,16 +103,17 @@ def _take(listing: Listing, path: Path, name: str, root: Path | None) -> None:
         listing.skip(name, "is a link that leaves the folder; copy the file here or name its folder as a source")
         return
     try:
-        size = path.stat().st_size
+        found = path.stat()
     except OSError as error:
         listing.skip(name, f"cannot be read: {error.strerror}; correct or remove it")
         return
     if not path.is_file():
         listing.skip(name, "is no regular file; remove it")
-    elif problem := too_large(size):
+    elif problem := too_large(found.st_size):
         listing.skip(name, problem)
     else:
-        listing.files.append(SourceFile(name, size, None, partial(_read, path)))
+        modified = datetime.fromtimestamp(found.st_mtime, UTC)
+        listing.files.append(SourceFile(name, found.st_size, modified, None, partial(_read, path)))
 
 
 def _read(path: Path) -> bytes:

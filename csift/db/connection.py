@@ -13,12 +13,13 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
-from csift.exceptions import DatabaseError
+from csift.exceptions import CycleRunning, DatabaseError
 from csift.settings import Settings, settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0011"  # the newest revision; tests hold it against the migrations folder
+HEAD = "0012"  # the newest revision; tests hold it against the migrations folder
 MIGRATION_LOCK = 7_263_481  # any constant: one process migrates at a time
+LOCK_NOT_AVAILABLE = "55P03"  # Postgres's code of a lock_timeout that ran out
 
 # A worker that lost its machine must not keep its session, and with it its lease, for the two hours of Linux's default.
 KEEPALIVE = {
@@ -32,17 +33,37 @@ KEEPALIVE = {
 
 
 class Database:
-    """A migrated Postgres."""
+    """A migrated Postgres. `within` is a connection whose transaction all sessions are part of."""
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, engine: sa.Engine | None = None, within: sa.Connection | None = None) -> None:
         self.url = url
-        self.engine = sa.create_engine(url, connect_args=KEEPALIVE, pool_pre_ping=True)
+        self.engine = engine or sa.create_engine(url, connect_args=KEEPALIVE, pool_pre_ping=True)
+        self._within = within
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A session that commits at the end of the block and rolls back when it raises."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        bind = self._within or self.engine
+        with Session(bind, expire_on_commit=False, join_transaction_mode="create_savepoint") as session, session.begin():
             yield session
+
+    @contextmanager
+    def rehearsal(self) -> Iterator["Database"]:
+        """The database for one thread whose sessions see what they write, and of which nothing remains after the block.
+
+        Raises:
+            CycleRunning: another run writes the same rows; it is not kept waiting.
+        """
+        with self.engine.connect() as connection, connection.begin() as transaction:
+            connection.execute(sa.text("SET LOCAL lock_timeout = '500ms'"))  # below Postgres's deadlock_timeout: the others win
+            try:
+                yield Database(self.url, self.engine, connection)
+            except OperationalError as error:
+                if getattr(error.orig, "pgcode", None) != LOCK_NOT_AVAILABLE:
+                    raise
+                raise CycleRunning("another run is writing what this one only looks at; try again when it is over") from None
+            finally:
+                transaction.rollback()
 
     def close(self) -> None:
         """Closes the pooled connections."""

@@ -90,6 +90,7 @@ class CallRow(Base):
     seconds: Mapped[float]
     outcome: Mapped[str]
     cycle_id: Mapped[str | None] = mapped_column(index=True)
+    partition_id: Mapped[str | None] = mapped_column(index=True)
     at: Mapped[datetime] = mapped_column(default=now)
 
 

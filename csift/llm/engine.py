@@ -77,17 +77,19 @@ class Caller(Protocol):
 
 
 class DspyEngine:
-    """A DSPy engine (`complete(Request) -> Response`, dspy.lm15) over a Caller."""
+    """A DSPy engine (`complete(Request) -> Response`, dspy.lm15) over a Caller; calls may be booked on a partition."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, partition_id: str | None = None) -> None:
         self._caller = caller
+        self._partition_id = partition_id
         self._spent = threading.local()
 
     def complete(self, request: Any) -> Any:
         """One chat → its response; blocks until it is there."""
         from dspy.lm15 import Message, Response, Usage
 
-        call = Call(self._caller.model, self._caller.role, _messages(request), self._params(request))
+        chat, params = _messages(request), self._params(request)
+        call = Call(self._caller.model, self._caller.role, chat, params, self._partition_id)
         with call_span(call.model, call.role) as span:
             reply = self._caller.answer(call)
             if isinstance(reply, Failure):

@@ -19,11 +19,15 @@ R = TypeVar("R")
 class LanguageModel:
     """A model with its ledger and role. `id` goes into the records of what it made."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, partition_id: str | None = None) -> None:
         self.id = caller.model
         self.role = caller.role
         self._caller = caller
-        self._engine = DspyEngine(caller)
+        self._engine = DspyEngine(caller, partition_id)
+
+    def booked_on(self, partition_id: str) -> "LanguageModel":
+        """The same model, whose slots and budget it shares, for a partition of a backfill."""
+        return LanguageModel(self._caller, partition_id)
 
     @cached_property
     def lm(self) -> Any:

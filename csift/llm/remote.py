@@ -110,16 +110,22 @@ def remote_model(
     provider, _, model = spec.partition("/")
     if not is_served(spec):
         raise ConfigError(f"{spec!r} names no served model; write bedrock/<model> or openai/<model>")
-    price = price_of(spec, usd_per_million_in, usd_per_million_out)
-    if price is None and budget.usd is not None:
-        raise ConfigError(
-            f"nobody knows what {spec} costs, and budget.usd is set; set usd_per_million_in and usd_per_million_out beside it"
-        )
+    price = price_within(budget, spec, usd_per_million_in, usd_per_million_out)
     if (budget.usd is not None or budget.tokens is not None) and ledger.cycle_id is None:
         raise ConfigError(f"{spec}: a budget belongs to a cycle, and these calls are booked on none; give the ledger a cycle")
     service = SERVICES[provider](asked_as or model, settings, concurrency)
     default = GenerationParams(max_new_tokens=max_tokens, temperature=temperature)
     return LanguageModel(ServedCaller(spec, role, service, ledger, default, price, budget, concurrency, backoff, structured))
+
+
+def price_within(budget: Budget, spec: str, usd_per_million_in: float | None, usd_per_million_out: float | None) -> Price | None:
+    """`price_of` a served model. Raises ConfigError when nobody knows it and the budget is one in money."""
+    price = price_of(spec, usd_per_million_in, usd_per_million_out)
+    if price is None and budget.usd is not None:
+        raise ConfigError(
+            f"nobody knows what {spec} costs, and budget.usd is set; set usd_per_million_in and usd_per_million_out beside it"
+        )
+    return price
 
 
 class Stopped(Exception):

@@ -7,7 +7,17 @@ from typing import Any
 
 from csift.jobs import LOST, MAX_ATTEMPTS, Job, JobState
 from csift.reports.forgetting import retention_json
-from csift.schemas import Cycle, CycleState, DocumentRef, DriftReport, PromotionDecision, Retention, System, Verdict
+from csift.schemas import (
+    Cycle,
+    CycleState,
+    DocumentRef,
+    DriftReport,
+    PartitionState,
+    PromotionDecision,
+    Retention,
+    System,
+    Verdict,
+)
 
 # These turn nothing over: what the cycle before them decided still stands.
 _IDLE = {CycleState.NOTHING_NEW, CycleState.SKIPPED}
@@ -27,12 +37,13 @@ class Lineage:
 
 @dataclass(frozen=True)
 class PastCycle:
-    """A cycle with the records it made, where it made them."""
+    """A cycle with the records it made, where it made them, and a backfill's partitions as they are now."""
 
     cycle: Cycle
     decision: PromotionDecision | None
     drift: DriftReport | None
     retention: Retention | None
+    partitions: tuple[PartitionState, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,8 @@ class Status:
 class Now:
     """The little of a project that changes while a cycle goes on, read at the moment `at`.
 
-    `cycle` is the newest one; its stages that go on have the seconds they have run so far. `verdict` is that of its decision.
+    `cycle` is the newest one; its stages that go on have the seconds they have run so far. `verdict` is that of its decision,
+    `partitions` are those that it has to teach.
     """
 
     at: datetime
@@ -64,6 +76,7 @@ class Now:
     cycle: Cycle | None
     verdict: Verdict | None
     jobs: tuple[Job, ...]
+    partitions: tuple[PartitionState, ...] = ()
 
     @property
     def cut_off(self) -> bool:
@@ -107,6 +120,7 @@ def now_json(now: Now) -> dict[str, Any]:
             **cycle.model_dump(mode="json", exclude={"project"}),
             "seconds": sum(stage.seconds for stage in cycle.stages),
             "decision": now.verdict.value if now.verdict else None,
+            "partitions": [partition.model_dump(mode="json") for partition in now.partitions],
         }
         for cycle in (now.cycle,)
         if cycle
@@ -204,4 +218,5 @@ def _cycle_json(past: PastCycle) -> dict[str, Any]:
         "low": decision.difference.low if decision else None,
         "high": decision.difference.high if decision else None,
         "drift": drift_verdict(past.drift),
+        "partitions": [partition.model_dump(mode="json") for partition in past.partitions],
     }

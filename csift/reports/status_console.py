@@ -8,7 +8,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from rich.tree import Tree
 
-from csift.reports.console import block, line, make_console, plain, table
+from csift.reports.backfill import states_table
+from csift.reports.console import block, draw, line, make_console, plain, table
 from csift.reports.run_console import print_decision
 from csift.reports.status import Lineage, Status, drift_verdict, job_line, last_cycle, status_json
 from csift.reports.wording import accuracy_sentence, clock, count, drift_sentence, money, points_interval, when
@@ -35,6 +36,8 @@ def print_status(status: Status, console: Console | None = None) -> None:
     if status.cycles:
         block(out, _cycles(status))
     last = last_cycle(status)
+    if last and last.partitions:
+        block(out, draw(states_table(last.partitions)))
     if last and last.decision:
         print_decision(out, last.decision)
     checked = next((past.drift for past in status.cycles if past.drift), None)

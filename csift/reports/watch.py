@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from csift.jobs import Job, JobState
+from csift.reports.backfill import partition_line, states_sentence
 from csift.reports.console import make_console, plain, table
 from csift.reports.status import Now, job_holder, job_line, job_silence, now_json, process
 from csift.reports.wording import clock, count, duration, money, when
@@ -61,6 +62,8 @@ def facts(now: Now) -> dict[str, Fact]:
     for stage in now.cycle.stages if now.cycle else ():
         ended = "" if stage.state == "running" else f" after {duration(stage.seconds)}"
         found[f"stage {stage.stage}"] = _fact(f"{stage.stage} {stage.state}{ended}")
+    for partition in now.partitions if now.cycle and now.cycle.state is CycleState.RUNNING else ():
+        found[f"partition {partition.id}"] = Fact(partition.state, partition_line(partition))
     if now.cycle and now.cycle.state is not CycleState.RUNNING:  # after the stages that it ended with
         found["cycle"] = _fact(_cycle(now, now.cycle))
     for job in now.jobs:
@@ -102,6 +105,9 @@ def picture(now: Now, passed: float, width: int = 80) -> Group:
         parts.append(Text(plain(_cycle(now, now.cycle)), style=style))
         if now.cycle.stages:
             parts += [Text(""), _stages(now.cycle, 0.0 if now.cut_off else passed)]
+    if now.partitions:
+        parts += [Text(""), Text(states_sentence(now.partitions), style="head")]
+        parts += [_below(partition_line(partition)) for partition in now.partitions if partition.state == "partly"]
     for job in now.jobs:
         parts += [Text(""), *_job(job, now, passed, width)]
     goes_on = "; the run goes on" if now.holder else ""

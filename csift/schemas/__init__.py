@@ -3,6 +3,15 @@
 Every id that can be a content hash is one (`csift.hashing.content_id`), so the same input gives the same id on every machine.
 """
 
+from csift.schemas.backfill import (
+    BackfillEstimate,
+    BackfillPlan,
+    Partition,
+    PartitionEstimate,
+    PartitionState,
+    TaughtPartition,
+    TeacherRate,
+)
 from csift.schemas.base import METHODS, STYLES, Commitment, CustomizationKind, Failure, Interval, Method, Record, Split, Style
 from csift.schemas.calibration import JudgeCalibration, LabelledAnswer
 from csift.schemas.corpus import (
@@ -74,6 +83,8 @@ __all__ = [
     "STYLES",
     "AccuracyWatch",
     "Adapter",
+    "BackfillEstimate",
+    "BackfillPlan",
     "ChampionMove",
     "Chunk",
     "Chunking",
@@ -124,6 +135,9 @@ __all__ = [
     "PairItem",
     "PairVerdict",
     "PairedItem",
+    "Partition",
+    "PartitionEstimate",
+    "PartitionState",
     "PreferencePair",
     "PromotionDecision",
     "RatedAnswer",
@@ -145,7 +159,9 @@ __all__ = [
     "Style",
     "SynthesisReport",
     "System",
+    "TaughtPartition",
     "Teacher",
+    "TeacherRate",
     "Trigger",
     "Verdict",
     "Winner",

@@ -13,6 +13,7 @@ CustomizationKind = Literal["FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATI
 # the stage that stands for a kind in training.methods and in reports; a distillation is tuning on answers, too
 METHOD_OF: dict[CustomizationKind, Method] = {"FINE_TUNING": "sft", "CONTINUED_PRE_TRAINING": "cpt", "DISTILLATION": "sft"}
 Commitment = Literal["OneMonth", "SixMonths"]
+Every = Literal["day", "week", "month", "quarter", "year"]  # windows of a backfill
 Goal = Literal["domain knowledge", "answer style and accuracy", "preference and tone", "less hallucination"]
 
 # as in the service model of Amazon Bedrock, so that a slip is told before anything is uploaded

@@ -133,19 +133,20 @@ class FeedbackRecord(Record):
 
 
 class CycleInputs(Record):
-    """What a cycle's outcome depends on: the snapshot, a hash of every training label, feedback row and eval item, sorted, and
-    one of what it was told. The id is that of the content: the fingerprint of a cycle."""
+    """What a cycle's outcome depends on: the snapshot, a hash of every training label, feedback row and eval item, sorted, one of
+    what it was told, and a backfill's partitions. The id is that of the content: the fingerprint of a cycle."""
 
     id: str
     snapshot_id: str
     labels: tuple[str, ...]
     config_hash: str
+    partitions: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, snapshot_id: str, labels: tuple[str, ...], config_hash: str) -> Self:
+    def of(cls, snapshot_id: str, labels: tuple[str, ...], config_hash: str, partitions: tuple[str, ...] = ()) -> Self:
         """The record with its content id."""
-        id_ = content_id("inputs", [snapshot_id, list(labels), config_hash])
-        return cls(id=id_, snapshot_id=snapshot_id, labels=labels, config_hash=config_hash)
+        id_ = content_id("inputs", [snapshot_id, list(labels), config_hash, list(partitions)])
+        return cls(id=id_, snapshot_id=snapshot_id, labels=labels, config_hash=config_hash, partitions=partitions)
 
 
 class Trigger(Record):

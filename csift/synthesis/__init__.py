@@ -19,6 +19,7 @@ from csift.synthesis.teaching import (
     lessons_of,
     tuning,
 )
+from csift.synthesis.workload import Workload, workload
 from csift.synthesis.writers import PairWriter, SpanWriter, Writer
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "PreferenceResult",
     "SpanWriter",
     "SynthesisResult",
+    "Workload",
     "Writer",
     "against_gold",
     "bundled_lessons",
@@ -51,4 +53,5 @@ __all__ = [
     "sample_rejections",
     "synthesise",
     "tuning",
+    "workload",
 ]

@@ -94,6 +94,7 @@ def main() -> None:
     """Entry point of the console script."""
     from flows.cli import (  # noqa: F401
         advise,
+        backfill,
         bedrock,
         benchmark,
         champion,

@@ -1,14 +1,14 @@
-"""`csift run nightly` and `csift backfill`: the flows in this process, without a server."""
+"""`csift run`: a flow in this process, without a server, and what came of it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from csift.config import CorpusConfig, load_config
-from csift.exceptions import ConfigError, CycleRunning
+from csift.config import load_config
+from csift.exceptions import CycleRunning
 from csift.schemas import Cycle, CycleState
-from flows.cli import DEFAULT_CONFIG, Config, Debug, app, command, place
+from flows.cli import DEFAULT_CONFIG, Config, Debug, app, command
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -23,7 +23,7 @@ def nightly(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> int:
     loaded = load_config(config)
     from flows.nightly import nightly as flow
 
-    return _run(lambda: flow(loaded, return_state=True))
+    return run_flow(lambda: flow(loaded, return_state=True))
 
 
 @command(run, "build-dataset")
@@ -32,7 +32,7 @@ def build_dataset(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> int:
     loaded = load_config(config)
     from flows.build_dataset import build_dataset as flow
 
-    return _run(lambda: flow(loaded, return_state=True))
+    return run_flow(lambda: flow(loaded, return_state=True))
 
 
 @command(run, "monitor")
@@ -54,33 +54,7 @@ def monitor(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> int:
     return 1 if drift.drifted or (seen.accuracy and seen.accuracy.regressed) else 0
 
 
-@command(app, "backfill")
-def backfill(
-    config: Config = DEFAULT_CONFIG,
-    corpus: Annotated[
-        str | None, typer.Option(help="Folder or s3://bucket/prefix to use in place of the source's location.")
-    ] = None,
-    promote: Annotated[bool, typer.Option("--promote", help="Move the champion when the challenger is better.")] = False,
-    debug: Debug = False,
-) -> int:
-    """The same loop over a given corpus; the champion stays unless --promote."""
-    loaded = load_config(config)
-    if corpus is not None:
-        loaded = loaded.model_copy(update={"corpus": over(loaded.corpus, corpus)})
-    from flows.backfill import backfill as flow
-
-    return _run(lambda: flow(loaded, promote=promote, return_state=True))
-
-
-def over(corpus: CorpusConfig, location: str) -> CorpusConfig:
-    """The corpus with its one source at another place. Raises ConfigError when there are several."""
-    if len(corpus.sources) > 1:
-        raise ConfigError(f"--corpus replaces one source and corpus.sources has {len(corpus.sources)}; write a TOML for this run")
-    source = corpus.sources[0].model_copy(update={"location": place(location)})
-    return corpus.model_copy(update={"sources": (source,)})
-
-
-def _run(start: "Callable[[], State[Any]]") -> int:
+def run_flow(start: "Callable[[], State[Any]]") -> int:
     """Runs a flow with progress bars and prints what came of it. Raises CycleRunning when another cycle goes on."""
     from csift.db import database
     from csift.reports import console
@@ -95,14 +69,17 @@ def _run(start: "Callable[[], State[Any]]") -> int:
 
 
 def _tell(cycle: Cycle) -> int:
-    from csift import forgetting, registry
+    from csift import backfill, forgetting, registry
     from csift.db import database
     from csift.reports import run_console
+    from csift.reports.backfill import print_partitions
     from csift.schemas import DatasetVersion, DriftReport, EvalReport, EvalSet, PromotionDecision
 
     db = database()
     if cycle.state is CycleState.SKIPPED:
         raise CycleRunning(f"skipped: {cycle.reason}")
+    if plan := backfill.plan_of(db, cycle):
+        print_partitions(backfill.states(db, plan), plan)
     if cycle.trigger == "dataset":
         return _tell_dataset(cycle)
     if cycle.state is CycleState.NOTHING_NEW:
