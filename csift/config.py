@@ -287,6 +287,9 @@ class GateConfig(Section):
     """When a challenger becomes champion. Margins are losses in accuracy, as shares, that are still accepted."""
 
     promote: bool = Field(True, title="Promote if improved", description="Off: the decision is made and recorded only")
+    approval_hours: float | None = Field(
+        None, gt=0, le=2160, title="Approval, hours", description="A person must approve within so many; else the champion stays"
+    )
     false_promotion_rate: float = Field(0.05, gt=0, lt=0.5, description="Chance of any false promotion in an eval set's life")
     target: str = Field("all", min_length=1, description="What must improve: all, or a slice such as “new questions”")
     margin: float = Field(0.05, gt=0, lt=1, description="Of the whole eval set, where the target is a slice, and of slices")

@@ -9,6 +9,7 @@ from csift.config import LoopConfig
 from csift.exceptions import CycleRunning
 from csift.schemas import Cycle, CycleState
 from flows.build_dataset import training_data
+from tasks.approval import ask
 from tasks.bedrock import delete_left
 from tasks.corpus import freeze_evalset, ingest, register_labels
 from tasks.cycle import CycleRun, cycle, decide_trigger, finish, skip
@@ -74,6 +75,9 @@ def turn(run: CycleRun, config: LoopConfig) -> Cycle:
         evalset,
         drift,
     )
-    if config.gate.promote and decision.verdict == "PROMOTE":
-        promote(run.id, decision, base, challenger, run.lease)
+    if not config.gate.promote or decision.verdict != "PROMOTE":
+        return finish(run.id, CycleState.COMPLETED, decision.reason)
+    if config.gate.approval_hours is not None:
+        return finish(run.id, CycleState.COMPLETED, ask(run.id, decision, config.gate.approval_hours, run.lease))
+    promote(run.id, decision, base, challenger, run.lease)
     return finish(run.id, CycleState.COMPLETED, decision.reason)

@@ -33,6 +33,8 @@ from csift.schemas.examples import (
 )
 from csift.schemas.forgetting import GeneralAnswer, GeneralScore, Retention, SkillRetention
 from csift.schemas.judging import (
+    Approval,
+    ApprovalAnswer,
     ChampionMove,
     EvalReport,
     EvalSetHistory,
@@ -73,6 +75,8 @@ __all__ = [
     "STYLES",
     "AccuracyWatch",
     "Adapter",
+    "Approval",
+    "ApprovalAnswer",
     "ChampionMove",
     "Chunk",
     "Chunking",
