@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from bedrock_stand_ins import ROLE, bedrock_over, s3_bucket
 from champions import Project, snapshot_of
+from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import FlowPauseTimeout, Pause
@@ -20,17 +21,21 @@ from pumps import configure, write_catalogue
 
 from csift import approvals, cycles, registry
 from csift.config import LoopConfig
+from csift.corpus import ingest
 from csift.db import Database
 from csift.db.base import now
+from csift.db.judging import DecisionRow
 from csift.exceptions import CycleRunning, GateError
 from csift.leases import cycle_lease, hold
 from csift.models import BaseModel
-from csift.schemas import ApprovalAnswer, Cycle, CycleState, PromotionDecision
+from csift.schemas import Approval, ApprovalAnswer, Cycle, CycleState, PromotionDecision
 from csift.settings import settings
 from flows.approve import approve
+from flows.build_dataset import build_dataset
+from flows.monitor import monitor
 from flows.nightly import nightly
 from tasks.approval import DEPLOYMENT, settle
-from tasks.collaborators import store
+from tasks.collaborators import index, store
 
 YES = {"answer": "promote", "name": " Ada ", "note": "read it all"}
 NO = {"answer": "keep the champion", "name": "Grace"}
@@ -117,9 +122,14 @@ def test_a_yes_promotes_once_however_often_the_run_is_taken_up(made: Project, as
 def test_killed_after_the_answer_it_is_taken_up_with_it(made: Project, asked: PromotionDecision, runs: Runs) -> None:
     run = runs.start(asked)
     resume_flow_run(run, run_input=YES)
+    answered = runs.state(run).timestamp
     with hold(made.db, cycle_lease(made.name)), pytest.MonkeyPatch.context() as patch:
         patch.setattr(settle, "retries", 0)  # not to wait for the cycle
         assert runs.work(run).is_failed()
+    with made.db.session() as session:  # meanwhile the deadline passed
+        row = session.get_one(DecisionRow, asked.id)
+        row.record = {**row.record, "approval": Approval(until=answered).model_dump(mode="json")}
+
     runs.client.set_flow_run_state(run, Scheduled(), force=True)
     assert runs.work(run).is_completed()
     assert made.champion_k() == 2
@@ -193,6 +203,10 @@ def test_only_a_cycle_that_goes_on_is_waited_for() -> None:
 # --- a night that asks ----------------------------------------------------------------------------------------------------
 
 
+def night(config: LoopConfig) -> Cycle:
+    return nightly(config, return_state=True).result()
+
+
 @pytest.fixture
 def config(tmp_path: Path, project: str, tiny_model: BaseModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopConfig]:
     """A project whose challenger, made by Bedrock's stand-in, knows every answer."""
@@ -213,14 +227,10 @@ def config(tmp_path: Path, project: str, tiny_model: BaseModel, monkeypatch: pyt
     settings.cache_clear()
 
 
-def test_a_night_asks_ends_and_the_next_one_is_not_held_up(
-    db: Database, config: LoopConfig, runs: Runs, monkeypatch: pytest.MonkeyPatch
+def test_a_night_asks_and_ends_and_the_next_one_is_not_held_up(
+    db: Database, config: LoopConfig, runs: Runs, sent: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    night: Callable[[], Cycle] = lambda: nightly(config, return_state=True).result()  # noqa: E731
-    before = registry.champion(db, config.project)
-    assert before is None
-
-    cycle = night()
+    cycle = night(config)
 
     assert cycle.state is CycleState.COMPLETED and cycle.stages[-1].stage == "approval"
     assert f"`csift promote {cycle.decision_id}`" in cycle.reason and "awaits approval until" in cycle.reason
@@ -228,8 +238,11 @@ def test_a_night_asks_ends_and_the_next_one_is_not_held_up(
     (move,) = registry.champion_log(db, config.project)
     assert move.kind == "bootstrap"
     (form,) = runs.of(decision)
+    told = sent()[-2:]
+    assert [said["event"] for said in told if "event" in said] == ["csift.approval.asked"]
+    assert decision.id in told[0]["what_to_do"] and told[0]["link"].endswith(f"decisions/{decision.id}.html")
 
-    assert night().state is CycleState.NOTHING_NEW
+    assert night(config).state is CycleState.NOTHING_NEW
     runs.suspend(form.id)
     with get_client(sync_client=True) as client:
         description = client.read_flow_run_input(form.id, "suspended-1-description")
@@ -240,5 +253,22 @@ def test_a_night_asks_ends_and_the_next_one_is_not_held_up(
     champion = registry.champion(db, config.project)
     assert champion and champion.id == decision.evidence.challenger_system_id
     assert "approved by Ada" in cycles.load(db, cycle.id).reason
-    assert night().state is CycleState.NOTHING_NEW
-    assert len(runs.of(decision)) == 1
+    assert sent()[-1]["event"] == "csift.promotion.made"
+
+
+@pytest.mark.parametrize("look", [monitor, build_dataset], ids=lambda flow: flow.name)
+def test_whatever_runs_next_says_that_nobody_approved_in_time(
+    look: Flow[..., Any], made: Project, tmp_path: Path, tiny_model: BaseModel
+) -> None:
+    asked = ask(made, 1e-9)
+    last = cycles.begin(made.db, made.name, "schedule", now())
+    cycles.note(made.db, last, state=CycleState.COMPLETED, reason=asked.reason, decision_id=asked.id)
+    (tmp_path / "catalogue").mkdir()
+    write_catalogue(tmp_path / "catalogue")
+
+    config = configure(tmp_path / "catalogue", made.name, tiny_model.path)
+    ingest(made.db, index(made.name, config.retrieval), made.name, config.corpus)
+    look(config)
+
+    assert "nobody approved it until" in cycles.load(made.db, last).reason
+    assert made.champion_k() == 1

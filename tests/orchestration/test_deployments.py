@@ -15,7 +15,7 @@ from deployments.local import POOLS, PREFECT_YAML
 
 ROOT = PREFECT_YAML.parent
 LOOPS = ["nightly", "build-dataset", "backfill", "monitor", "benchmark"]
-DEPLOYMENTS = [*LOOPS, "train"]
+DEPLOYMENTS = [*LOOPS[:-1], "approve", LOOPS[-1], "train"]
 
 
 def raw() -> dict[str, Any]:
@@ -66,6 +66,12 @@ def test_nightly_is_scheduled_every_night_and_says_so_to_its_run() -> None:
 
 def test_backfill_runs_only_when_asked() -> None:
     assert "schedules" not in deployment("backfill")
+
+
+def test_a_decision_is_all_that_an_approval_takes() -> None:
+    flow = load_flow_from_entrypoint(deployment("approve")["entrypoint"])
+    assert flow.validate_parameters({"decision": "decision-1"}) == {"decision": "decision-1"}
+    assert flow.persist_result  # what a suspended run needs to be taken up again
 
 
 def test_the_gpu_pools_deployment_takes_a_job() -> None:
