@@ -11,6 +11,10 @@ from tasks.results import RECORDS, RESULT_STORAGE
 
 @flow(name="backfill", persist_result=True, result_storage=RESULT_STORAGE, result_serializer=RECORDS)
 def backfill(config: LoopConfig, promote: bool = False) -> Cycle | State:
-    """One turn of the loop over `config.corpus`, with promotion off unless `promote`."""
+    """One turn of the loop over `config.corpus`, with promotion off unless `promote`.
+
+    Args:
+        promote: Move the champion when the challenger is better.
+    """
     gate = config.gate.model_copy(update={"promote": promote})
     return one_cycle(config.model_copy(update={"gate": gate}), "backfill")

@@ -24,7 +24,11 @@ from tasks.training import train
 
 @flow(name="nightly", persist_result=True, result_storage=RESULT_STORAGE, result_serializer=RECORDS)
 def nightly(config: LoopConfig, trigger: Literal["schedule", "manual"] = "manual") -> Cycle | State:
-    """One turn of the loop. Ends as Skipped when another cycle of the project goes on."""
+    """One turn of the loop. Ends as Skipped when another cycle of the project goes on.
+
+    Args:
+        trigger: What starts it; schedule keeps the cooldown of [trigger].
+    """
     return one_cycle(config, trigger)
 
 

@@ -40,10 +40,11 @@ class Answer(RunInput):
 
 def form(asked: PromotionDecision, approval: Approval) -> type[Answer]:
     """The form about one decision: above the fields its numbers and the link to its page."""
+    page = page_of(asked)
     return Answer.with_initial_data(
         description=(
             f"**{asked.evidence.project}: shall {asked.evidence.challenger_system_id} become the champion?** "
-            f"{numbers_sentence(asked)}\n\n[All that the decision rests on]({link(page_of(asked))})\n\n"
+            f"{numbers_sentence(asked)}\n\nAll that the decision rests on: [{page}]({link(page)})\n\n"
             f"Without an answer until {when(approval.until)} the champion stays."
         )
     )

@@ -187,7 +187,8 @@ def test_answered_by_the_command_first_the_run_just_says_so(made: Project, asked
     run = runs.start(asked)
     approvals.answer(made.db, store(), made.name, asked.id, ApprovalAnswer(approved=True, by="Ada", note="", at=now()))
     resume_flow_run(run, run_input=NO)
-    assert "approved by Ada" in runs.work(run).message
+    ended = runs.work(run)
+    assert ended.is_completed() and "approved by Ada" in ended.message
     assert made.log() == [("bootstrap", 1), ("promotion", 2)]
 
 
