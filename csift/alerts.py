@@ -1,6 +1,7 @@
 """What people are told when something happens that cannot wait for somebody to look: what happened, the numbers, where to read
 more, what to do. Pure; tasks/events.py sends them, deployments/automations.py says to whom."""
 
+from datetime import datetime
 from typing import Literal
 
 from csift.schemas import AccuracyWatch, Cycle, DriftReport, PromotionDecision
@@ -12,6 +13,7 @@ Event = Literal[
     "csift.cycle.failed",
     "csift.budget.exhausted",
     "csift.promotion.made",
+    "csift.approval.asked",
     "csift.evalset.exhausted",
 ]
 
@@ -88,18 +90,38 @@ def cycle_failed(cycle: Cycle, budget: bool) -> Alert:
 
 def promotion_made(project: str, decision: PromotionDecision, link: str) -> Alert:
     """The champion was replaced."""
-    gain = decision.difference
     return Alert(
         event="csift.promotion.made",
         project=project,
         happened=f"{decision.evidence.challenger_system_id} is the champion now.",
-        numbers=(
-            f"{decision.challenger_accuracy.value:.1%} right on {len(decision.evidence.items)} questions, "
-            f"{decision.champion_accuracy.value:.1%} before: {100 * gain.value:+.1f} points "
-            f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
-        ),
+        numbers=_gain(decision),
         link=link,
         what_to_do=f"Nothing. `csift decide --replay {decision.id}` decides again; `csift rollback` takes it back.",
+    )
+
+
+def approval_asked(decision: PromotionDecision, until: datetime, link: str) -> Alert:
+    """The gate says PROMOTE, and a person is to say so, too."""
+    told = decision.evidence
+    return Alert(
+        event="csift.approval.asked",
+        project=told.project,
+        happened=f"{told.challenger_system_id} may become the champion: it awaits approval until {until:%Y-%m-%d %H:%M} UTC.",
+        numbers=_gain(decision),
+        link=link,
+        what_to_do=(
+            f"Read the decision, then answer the suspended run “approve {decision.id}” in Prefect, or run "
+            f"`csift promote {decision.id}`. Do nothing and the champion stays."
+        ),
+    )
+
+
+def _gain(decision: PromotionDecision) -> str:
+    gain = decision.difference
+    return (
+        f"{decision.challenger_accuracy.value:.1%} right on {len(decision.evidence.items)} questions, "
+        f"{decision.champion_accuracy.value:.1%} before: {100 * gain.value:+.1f} points "
+        f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
     )
 
 

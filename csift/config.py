@@ -60,7 +60,7 @@ class RetrievalConfig(Section):
     """What is shown to the model beside a question."""
 
     k: int = Field(3, ge=1, le=20, title="Chunks per question", description="How many chunks the model sees")
-    embedder: str = Field("minilm", description="minilm, bedrock/<Titan model>, or openai/<model> of a compatible server")
+    embedder: str = Field("minilm", description="minilm, bedrock/MODEL (a Titan), or openai/MODEL of a compatible server")
     retriever: Literal["chroma", "chroma-server", "bedrock-knowledge-base"] = Field("chroma", description="Where chunks are kept")
 
 
@@ -70,7 +70,7 @@ class TeacherConfig(Section):
     model: str = Field(
         "smollm2-135m-instruct",
         title="Teacher model",
-        description="Bundled model, folder or hub name; bedrock/<model>; openai/<model> of any compatible server",
+        description="Bundled model, folder or hub name; bedrock/MODEL; openai/MODEL of any compatible server",
     )
     concurrency: int = Field(8, ge=1, le=256, description="Calls in flight at once to a served teacher")
     max_tokens: int = Field(1024, ge=16, description="Longest answer of a served teacher")
@@ -174,7 +174,9 @@ class TrainingConfig(Section):
     launcher: Literal["inprocess", "accelerate", "bedrock"] = Field(
         "inprocess", description="accelerate: several devices at once; bedrock: a customization job of Amazon Bedrock"
     )
-    bedrock: BedrockConfig | None = Field(None, description="What launcher bedrock is told; kept while its model is champion")
+    bedrock: BedrockConfig | None = Field(
+        None, title="Bedrock", description="What launcher bedrock is told; kept while its model is champion"
+    )
     accelerate: Path | None = Field(None, description="Its configuration; see deployments/accelerate")
     checkpoint_every: int = Field(15, ge=1, description="Steps between checkpoints")
     max_length: int = Field(1024, ge=64, description="Longest training row in tokens; a longer prompt loses its middle")
@@ -287,6 +289,9 @@ class GateConfig(Section):
     """When a challenger becomes champion. Margins are losses in accuracy, as shares, that are still accepted."""
 
     promote: bool = Field(True, title="Promote if improved", description="Off: the decision is made and recorded only")
+    approval_hours: float | None = Field(
+        None, gt=0, le=2160, title="Approval, hours", description="A person must approve within so many; else the champion stays"
+    )
     false_promotion_rate: float = Field(0.05, gt=0, lt=0.5, description="Chance of any false promotion in an eval set's life")
     target: str = Field("all", min_length=1, description="What must improve: all, or a slice such as “new questions”")
     margin: float = Field(0.05, gt=0, lt=1, description="Of the whole eval set, where the target is a slice, and of slices")

@@ -43,6 +43,11 @@ class Lease:
             raise GateError(f"the lease {self.name} passed to another run while this one was cut off; nothing was published")
 
 
+def cycle_lease(project: str) -> str:
+    """The lease under which a project's records and champion change."""
+    return f"cycle of {project}"
+
+
 def holder_name() -> str:
     """Host, process and start time of this process, for people."""
     return f"{socket.gethostname()} pid {os.getpid()} since {now():%Y-%m-%d %H:%M:%S} UTC"

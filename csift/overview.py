@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import psycopg2
 import sqlalchemy as sa
 
-from csift import backfill, cycles, forgetting, jobs, registry
+from csift import approvals, backfill, cycles, forgetting, jobs, registry
 from csift.db.base import now
 from csift.db.connection import Database
 from csift.db.judging import DecisionRow
 from csift.db.operations import CycleRow, StageRow
 from csift.exceptions import DatabaseError
-from csift.leases import holder
+from csift.leases import cycle_lease, holder
 from csift.reports.status import Lineage, Now, PastCycle, Status
 from csift.schemas import (
     Adapter,
@@ -45,6 +45,7 @@ def read_status(db: Database, project: str) -> Status:
         cycles=tuple(_past(db, cycle) for cycle in cycles.recent(db, project, CYCLES_SHOWN)),
         holder=_runner(db, project),
         jobs=tuple(jobs.of_project(db, project)),
+        awaiting=approvals.awaiting(db, project),
     )
 
 
@@ -92,7 +93,7 @@ def _while_connected(project: str) -> Iterator[None]:
 
 
 def _runner(db: Database, project: str) -> str | None:
-    return holder(db, f"cycle of {project}")
+    return holder(db, cycle_lease(project))
 
 
 def _newest(db: Database, project: str) -> Cycle | None:

@@ -279,7 +279,7 @@ def promote(db: Database, decision: PromotionDecision, base: System, challenger:
         raise GateError(f"decision {decision.id} does not promote {challenger.id}; only a PROMOTE verdict moves the champion")
     with db.session() as session:
         lease.check(session)
-        return _move(session, decision.evidence.project, "promotion", base.id, challenger.id, decision.id)
+        return move_champion(session, decision.evidence.project, "promotion", base.id, challenger.id, decision.id)
 
 
 def rollback(db: Database, project: str) -> ChampionMove:
@@ -293,7 +293,7 @@ def rollback(db: Database, project: str) -> ChampionMove:
     if target is None:
         raise GateError(f"project {project} has no promotion to take back; see `csift status`")
     with db.session() as session:
-        move = _move(session, project, "rollback", log[0].to_system_id, target, None)
+        move = move_champion(session, project, "rollback", log[0].to_system_id, target, None)
     if move is None:
         raise GateError(f"the champion of {project} is {target} already")
     return move
@@ -310,7 +310,14 @@ def standing_before(log: Sequence[ChampionMove]) -> str | None:
     return stack[-2] if len(stack) > 1 else None
 
 
-def _move(session: Session, project: str, kind: str, expected: str, to: str, decision_id: str | None) -> ChampionMove | None:
+def move_champion(
+    session: Session, project: str, kind: str, expected: str, to: str, decision_id: str | None
+) -> ChampionMove | None:
+    """Moves the pointer from `expected` to `to` in the caller's transaction; None when it is there already.
+
+    Raises:
+        GateError: there is no champion yet, or it is another one than expected.
+    """
     row = session.scalar(sa.select(ChampionRow).where(ChampionRow.project == project).with_for_update())
     if row is None:
         raise GateError(f"project {project} has no champion yet; run a cycle first")

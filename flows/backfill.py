@@ -15,6 +15,10 @@ EVERYTHING = BackfillRequest()
 
 @flow(name="backfill", persist_result=True, result_storage=RESULT_STORAGE, result_serializer=RECORDS)
 def backfill(config: LoopConfig, request: BackfillRequest = EVERYTHING) -> Cycle | BackfillEstimate | State:
-    """One turn of the loop in which the teacher writes partition by partition; or, as a dry run, what that would take."""
+    """One turn of the loop in which the teacher writes partition by partition; or, as a dry run, what that would take.
+
+    Args:
+        request: What is filled in, and whether the champion may move.
+    """
     told = over(config, request)
     return estimate(told, request) if request.dry_run else one_cycle(told, "backfill", request)

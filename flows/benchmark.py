@@ -16,7 +16,12 @@ from tasks.results import RECORDS, RESULT_STORAGE
 
 @flow(name="benchmark", persist_result=True, result_storage=RESULT_STORAGE, result_serializer=RECORDS)
 def benchmark(config: LoopConfig, arms: list[str] | None = None, golden: bool = False) -> Benchmark | State:
-    """The table of the arms named, or of those in the configuration. Ends as Skipped when another cycle goes on."""
+    """The table of the arms named, or of those in the configuration. Ends as Skipped when another cycle goes on.
+
+    Args:
+        arms: What is compared, in place of benchmark.arms; docs/benchmark.md has every name.
+        golden: Compare on the golden part of the questions.
+    """
     try:
         with cycle(config, "benchmark") as run:
             table = compare(run, config, plan_arms(config, arms or []), golden)

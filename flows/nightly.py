@@ -10,6 +10,7 @@ from csift.config import LoopConfig
 from csift.exceptions import CycleRunning
 from csift.schemas import Cycle, CycleState
 from flows.build_dataset import training_data
+from tasks.approval import ask
 from tasks.backfill import divide
 from tasks.bedrock import delete_left
 from tasks.corpus import freeze_evalset, ingest, register_labels
@@ -25,7 +26,11 @@ from tasks.training import train
 
 @flow(name="nightly", persist_result=True, result_storage=RESULT_STORAGE, result_serializer=RECORDS)
 def nightly(config: LoopConfig, trigger: Literal["schedule", "manual"] = "manual") -> Cycle | State:
-    """One turn of the loop. Ends as Skipped when another cycle of the project goes on."""
+    """One turn of the loop. Ends as Skipped when another cycle of the project goes on.
+
+    Args:
+        trigger: What starts it; schedule keeps the cooldown of [trigger].
+    """
     return one_cycle(config, trigger)
 
 
@@ -77,6 +82,9 @@ def turn(run: CycleRun, config: LoopConfig, request: BackfillRequest | None = No
         evalset,
         drift,
     )
-    if config.gate.promote and decision.verdict == "PROMOTE":
-        promote(run.id, decision, base, challenger, run.lease)
+    if not config.gate.promote or decision.verdict != "PROMOTE":
+        return finish(run.id, CycleState.COMPLETED, decision.reason)
+    if config.gate.approval_hours is not None:
+        return finish(run.id, CycleState.COMPLETED, ask(run.id, decision, config.gate.approval_hours, run.lease))
+    promote(run.id, decision, base, challenger, run.lease)
     return finish(run.id, CycleState.COMPLETED, decision.reason)

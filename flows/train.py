@@ -7,5 +7,9 @@ from tasks.training import work
 
 @flow(name="train")
 def train(job_id: str) -> str:
-    """Takes the job, if nobody else has it, and trains; says what came of it."""
+    """Takes the job, if nobody else has it, and trains; says what came of it.
+
+    Args:
+        job_id: The job in csift's database.
+    """
     return work(job_id)

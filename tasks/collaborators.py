@@ -53,6 +53,11 @@ def store() -> ObjectStore:
     return _store(settings().store_url or settings().root / "artifacts", settings().root / "cache")
 
 
+def link(uri: str) -> str:
+    """The address of something in the store, as a browser takes it."""
+    return uri if "://" in uri else Path(uri).as_uri()
+
+
 @_shared(maxsize=2)
 def _store(where: str | Path, cache: Path) -> ObjectStore:
     return open_store(where, cache)

@@ -10,11 +10,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from csift import alerts, cycles, feedback, registry, triggers
+from csift import alerts, approvals, cycles, feedback, registry, triggers
 from csift.config import LoopConfig
 from csift.db import database
 from csift.exceptions import BudgetExhausted
-from csift.leases import Lease, hold
+from csift.leases import Lease, cycle_lease, hold
 from csift.schemas import BackfillPlan, Cycle, CycleInputs, CycleState, DriftReport, EvalSet, LabelSet, Trigger
 from csift.telemetry.context import inside
 from tasks.drift import watch
@@ -42,7 +42,8 @@ def cycle(config: LoopConfig, trigger: str) -> Iterator[CycleRun]:
         CycleRunning: another cycle of the project goes on.
     """
     db = database()
-    with hold(db, f"cycle of {config.project}") as lease:
+    with hold(db, cycle_lease(config.project)) as lease:
+        approvals.close_expired(db, config.project)
         id_ = cycles.begin(db, config.project, trigger, scheduled_time())
         try:
             with inside(project=config.project, cycle=id_, run=str(flow_run.id)):

@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from csift import alerts, monitoring, registry
+from csift import alerts, approvals, monitoring, registry
 from csift.alerts import Alert
 from csift.config import LoopConfig
 from csift.db import database
@@ -17,6 +17,7 @@ from tasks.events import send
 def look(config: LoopConfig) -> MonitorReport:
     """What was seen, kept; alerts for what is new of it. The look of one scheduled time is made once."""
     db, at = database(), scheduled_time()
+    approvals.close_expired(db, config.project)
     id_ = monitoring.report_id(config.project, at)
     if known := registry.find(db, MonitorReport, id_):
         return known

@@ -9,7 +9,7 @@ from csift.config import LoopConfig
 from csift.db import database
 from csift.judges.calibration import require_calibrated
 from csift.leases import Lease
-from csift.reports.decision import render_decision
+from csift.reports.decision import page_key, publish_decision
 from csift.reports.verdicts import outlook_sentence
 from csift.schemas import ChampionMove, EvalReport, EvalSet, GatePolicy, Outlook, PromotionDecision, Retention, System
 from tasks.collaborators import judge, store
@@ -44,7 +44,7 @@ def decide(
         if decision is None:
             history = registry.history(db, config.project, evalset.life)
             decision = registry.save_decision(db, promotion.decide(evidence, history, policy))
-        store().put(f"decisions/{decision.id}.html", render_decision(decision).encode())
+        publish_decision(store(), decision)
         cycles.note(db, cycle_id, decision_id=decision.id)
         made.append(decision.id)
     create_table_artifact(key="decision", table=_rows(decision), description=f"{decision.verdict}: {decision.reason}")
@@ -60,7 +60,7 @@ def outlook_of(config: LoopConfig, evalset: EvalSet) -> Outlook:
 
 def policy_of(config: LoopConfig) -> GatePolicy:
     """The gate's part of the configuration."""
-    return GatePolicy.model_validate(config.gate.model_dump(exclude={"promote"}))
+    return GatePolicy.model_validate(config.gate.model_dump(exclude={"promote", "approval_hours"}))
 
 
 def _rows(decision: PromotionDecision) -> list[dict[str, str]]:
@@ -80,6 +80,6 @@ def promote(cycle_id: str, decision: PromotionDecision, base: System, challenger
     with cycles.stage(database(), cycle_id, "promote") as made:
         move = registry.promote(database(), decision, base, challenger, lease)
         if move:
-            send(alerts.promotion_made(move.project, decision, store().uri(f"decisions/{decision.id}.html")))
+            send(alerts.promotion_made(move.project, decision, store().uri(page_key(decision.id))))
         made.append(challenger.id)
     return move

@@ -1,7 +1,5 @@
 """Write the run report."""
 
-from pathlib import Path
-
 from prefect import task
 from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
@@ -21,7 +19,7 @@ from csift.schemas import (
     StageLosses,
     System,
 )
-from tasks.collaborators import store
+from tasks.collaborators import link, store
 
 
 @task(name="report", cache_policy=NO_CACHE)
@@ -58,8 +56,7 @@ def write_report(
         )
         uri = store().put(f"reports/{cycle_id}.html", render_run_report(run).encode())
         cycles.note(db, cycle_id, report_uri=uri)
-    link = uri if "://" in uri else Path(uri).as_uri()
-    create_link_artifact(link, key="run-report", link_text="Run report", description=decision.reason)
+    create_link_artifact(link(uri), key="run-report", link_text="Run report", description=decision.reason)
     return uri
 
 

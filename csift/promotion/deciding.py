@@ -77,8 +77,12 @@ def decision_id(evidence: Evidence, policy: GatePolicy) -> str:
 
 
 def replay(decision: PromotionDecision) -> PromotionDecision:
-    """Decides again from the decision's own evidence, history and policy; a sound record comes out identical."""
-    return decide(decision.evidence, decision.history, decision.policy)
+    """Decides again from the decision's own evidence, history and policy; a sound record comes out identical.
+
+    What people said to it afterwards is no part of the verdict and stays as it is.
+    """
+    again = decide(decision.evidence, decision.history, decision.policy)
+    return again.model_copy(update={"approval": decision.approval})
 
 
 def _target(evidence: Evidence, policy: GatePolicy) -> Sequence[PairedItem]:

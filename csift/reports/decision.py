@@ -2,10 +2,21 @@
 
 from markupsafe import Markup
 
+from csift.interfaces import ObjectStore
 from csift.reports import plots, tables, verdicts, wording
 from csift.reports.page import render_page
 from csift.reports.tables import Table
 from csift.schemas import PromotionDecision
+
+
+def page_key(decision_id: str) -> str:
+    """What the page is under in the store."""
+    return f"decisions/{decision_id}.html"
+
+
+def publish_decision(store: ObjectStore, decision: PromotionDecision) -> str:
+    """Writes the page, in place of one from before people answered; returns its address."""
+    return store.put(page_key(decision.id), render_decision(decision).encode())
 
 
 def render_decision(decision: PromotionDecision) -> str:
@@ -15,6 +26,7 @@ def render_decision(decision: PromotionDecision) -> str:
         decision=decision,
         headline=verdicts.HEADLINES[decision.verdict],
         numbers=verdicts.numbers_sentence(decision),
+        approval=verdicts.approval_sentence(decision),
         budget=verdicts.budget_sentence(decision),
         outcomes=_outcomes(decision),
         guards=tables.guards_table(decision),

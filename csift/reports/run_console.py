@@ -11,7 +11,7 @@ from csift.reports import tables
 from csift.reports.console import TONES, block, draw, line, make_console, path, plain
 from csift.reports.forgetting import retention_sentence
 from csift.reports.status import drift_verdict
-from csift.reports.verdicts import HEADLINES, budget_sentence, numbers_sentence
+from csift.reports.verdicts import HEADLINES, approval_sentence, budget_sentence, numbers_sentence
 from csift.reports.wording import clock, count, drift_sentence, when
 from csift.schemas import (
     Cycle,
@@ -94,6 +94,8 @@ def print_decision(out: Console, decision: PromotionDecision) -> None:
     _indented(out, numbers_sentence(decision))
     _indented(out, f"Why: {plain(decision.reason)}")
     _indented(out, budget_sentence(decision))
+    if said := approval_sentence(decision):
+        _indented(out, f"People: it {'was ' if decision.approval and decision.approval.answer else ''}{said}.")
 
 
 def _indented(out: Console, text: str) -> None:

@@ -49,7 +49,7 @@ class PastCycle:
 @dataclass(frozen=True)
 class Status:
     """One project now. `cycles` are the last ones, newest first; `holder` names the run that goes on at this moment; `jobs` are
-    those that are queued or worked on."""
+    those that are queued or worked on, `awaiting` the decisions that a person may approve, newest first."""
 
     project: str
     champion: System | None
@@ -58,6 +58,7 @@ class Status:
     cycles: tuple[PastCycle, ...]
     holder: str | None
     jobs: tuple[Job, ...]
+    awaiting: tuple[PromotionDecision, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ def status_json(status: Status) -> dict[str, Any]:
         "cycles": [_cycle_json(past) for past in status.cycles],
         "running": status.holder,
         "jobs": [job_json(job, status.holder) for job in status.jobs],
+        "awaiting": [
+            {"decision": decision.id, "until": decision.approval.until.isoformat()}
+            for decision in status.awaiting
+            if decision.approval
+        ],
     }
 
 

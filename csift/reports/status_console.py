@@ -12,6 +12,7 @@ from csift.reports.backfill import states_table
 from csift.reports.console import block, draw, line, make_console, plain, table
 from csift.reports.run_console import print_decision
 from csift.reports.status import Lineage, Status, drift_verdict, job_line, last_cycle, status_json
+from csift.reports.verdicts import approval_sentence
 from csift.reports.wording import accuracy_sentence, clock, count, drift_sentence, money, points_interval, when
 from csift.schemas import DriftReport, MonitorReport
 
@@ -31,6 +32,8 @@ def print_status(status: Status, console: Console | None = None) -> None:
         line(out, f"Running now: {status.holder}", "hold")
     for job in status.jobs:
         line(out, job_line(job, status.holder))
+    for decision in status.awaiting:
+        line(out, f"{decision.id} {approval_sentence(decision)}.", "hold")
     if status.lineage:
         block(out, _tree(status.lineage))
     if status.cycles:

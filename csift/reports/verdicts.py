@@ -1,7 +1,7 @@
 """How the gate's verdicts, and what it can tell before it is asked, are put into words in reports and on the command line."""
 
 from csift.promotion.spending import LOW, after, left
-from csift.reports.wording import count, level, percent, points
+from csift.reports.wording import count, level, percent, points, when
 from csift.schemas import Outlook, PromotionDecision, Verdict
 
 HEADLINES = {
@@ -22,6 +22,20 @@ def numbers_sentence(decision: PromotionDecision) -> str:
         f"{level(decision.policy.confidence)} interval {points(difference.low)} to {points(difference.high)}."
     )
     return f"{sentence} {count(decision.failures, 'question')} could not be judged." if decision.failures else sentence
+
+
+def approval_sentence(decision: PromotionDecision) -> str | None:
+    """What people said to a promotion, or how they can until when; None where nobody was asked. Reads the same at any hour."""
+    asked = decision.approval
+    if asked is None:
+        return None
+    if asked.answer is None:
+        return f"awaits approval until {when(asked.until)} (`csift promote {decision.id}`), without which the champion stays"
+    said = asked.answer
+    who = f"{'approved' if said.approved else 'refused'} by {said.by} on {when(said.at)}{f', “{said.note}”' if said.note else ''}"
+    if asked.overtaken_by:
+        return f"{who}, but {asked.overtaken_by} had become the champion meanwhile and stays"
+    return who if said.approved else f"{who}; the champion stays"
 
 
 def outlook_sentence(outlook: Outlook) -> str:

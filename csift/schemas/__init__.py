@@ -42,6 +42,8 @@ from csift.schemas.examples import (
 )
 from csift.schemas.forgetting import GeneralAnswer, GeneralScore, Retention, SkillRetention
 from csift.schemas.judging import (
+    Approval,
+    ApprovalAnswer,
     ChampionMove,
     EvalReport,
     EvalSetHistory,
@@ -83,6 +85,8 @@ __all__ = [
     "STYLES",
     "AccuracyWatch",
     "Adapter",
+    "Approval",
+    "ApprovalAnswer",
     "BackfillEstimate",
     "BackfillPlan",
     "ChampionMove",

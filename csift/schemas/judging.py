@@ -195,10 +195,42 @@ class Evidence(Record):
     readings: tuple[GuardReading, ...]
 
 
+class ApprovalAnswer(Record):
+    """What a person said to a promotion, when, and why."""
+
+    approved: bool
+    by: str
+    note: str
+    at: datetime
+
+
+class Approval(Record):
+    """A person was asked to approve a promotion until a moment. `answer` is None while nobody answered. `overtaken_by` is the
+    champion that a yes found in place of the one that the decision was made against; then nothing was moved."""
+
+    until: datetime
+    answer: ApprovalAnswer | None = None
+    overtaken_by: str | None = None
+
+    @property
+    def standing(self) -> Literal["unanswered", "approved", "refused", "overtaken"]:
+        """What came of it, as far as people go; the time may be over."""
+        if self.answer is None:
+            return "unanswered"
+        if self.overtaken_by:
+            return "overtaken"
+        return "approved" if self.answer.approved else "refused"
+
+    def open(self, at: datetime) -> bool:
+        """Whether it may be answered at this moment."""
+        return self.answer is None and at <= self.until
+
+
 class PromotionDecision(Record):
     """The gate's verdict with every number it was decided on; `evidence`, `history` and `policy` replay it.
 
     `p_value` is that of a rise as clear by chance, `level` what this decision asks for. What is not conclusive spends no budget.
+    `approval` is what people said to it, where they were asked.
     """
 
     id: str
@@ -219,6 +251,7 @@ class PromotionDecision(Record):
     evidence: Evidence
     history: EvalSetHistory
     policy: GatePolicy
+    approval: Approval | None = None
 
 
 class ChampionMove(Record):

@@ -1,12 +1,14 @@
-"""`csift status`, `csift decide --replay` and `csift rollback`."""
+"""`csift status`, `csift decide --replay`, `csift promote` and `csift rollback`."""
 
 from contextlib import suppress
+from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from csift.config import load_config
+from csift.exceptions import ConfigError
 from flows.cli import DEFAULT_CONFIG, Config, Debug, app, command
 
 
@@ -61,6 +63,30 @@ def decide(
     return 0 if same else 1
 
 
+@command(app, "promote")
+def promote(
+    decision: Annotated[str, typer.Argument(help="Id of a PROMOTE decision that awaits approval.")],
+    by: Annotated[str, typer.Option(help="Who approves, kept with the decision; your name on this machine if not given.")] = "",
+    note: Annotated[str, typer.Option(help="Why; likewise.")] = "",
+    config: Config = DEFAULT_CONFIG,
+    debug: Debug = False,
+) -> None:
+    """Approves a promotion that the gate found and a person must confirm, and moves the champion."""
+    project = load_config(config).project
+    from csift import approvals, registry
+    from csift.db import database
+    from csift.db.base import now
+    from csift.reports.decision import page_key
+    from csift.schemas import ApprovalAnswer
+    from tasks.collaborators import store
+
+    said = ApprovalAnswer(approved=True, by=by.strip() or _user(), note=note.strip(), at=now())
+    approvals.answer(database(), store(), project, decision, said)
+    move = registry.champion_log(database(), project)[0]
+    print(f"{project}: champion is {move.to_system_id}, in place of {move.from_system_id} (move {move.version})")
+    print(f"Approved by {said.by}; the decision: {store().uri(page_key(decision))}")
+
+
 @command(app, "rollback")
 def rollback(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> None:
     """Moves the champion back to the one before the last promotion."""
@@ -70,3 +96,10 @@ def rollback(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> None:
 
     move = registry.rollback(database(), project)
     print(f"{project}: champion is {move.to_system_id} again, in place of {move.from_system_id} (move {move.version})")
+
+
+def _user() -> str:
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        raise ConfigError("this machine has no name for you; say who approves with --by") from None

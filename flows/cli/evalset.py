@@ -28,12 +28,12 @@ def refresh(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> None:
     from csift.corpus import ingest
     from csift.db import database
     from csift.labels import register
-    from csift.leases import hold
+    from csift.leases import cycle_lease, hold
     from csift.reports import console
     from tasks.collaborators import index
 
     db = database()
-    with hold(db, f"cycle of {loaded.project}"), console.ProgressBars() as bars:
+    with hold(db, cycle_lease(loaded.project)), console.ProgressBars() as bars:
         report = ingest(db, index(loaded.project, loaded.retrieval), loaded.project, loaded.corpus, bars)
         labels = register(db, loaded.project, loaded.corpus, report)
         made = evalsets.refresh(db, loaded.project, labels, loaded.gate.min_items)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import sync_playwright
+from browsers import browsing
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -82,15 +82,12 @@ def test_a_decision_replays_to_the_same_verdict(demo: Demo, first: tuple[str, di
 
 def test_the_report_shows_itself_in_a_browser_and_loads_nothing(first: tuple[str, dict[str, Any]]) -> None:
     asked = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
+    with browsing() as page:
         page.on("request", lambda request: asked.append(request.url))
         page.goto(Path(first[1]["cycles"][0]["report_uri"]).as_uri())
         heading = page.locator("h1").inner_text()
         questions = page.locator("article").count()
         overflow = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-        browser.close()
 
     assert "challenger" in heading
     assert questions == 120

@@ -56,7 +56,7 @@ def test_without_anybody_to_tell_there_are_none_and_other_projects_keep_theirs(c
     install(client, f"{project}-2", HOOK)
     assert install(client, project, told()) == []
     assert of(client, project) == {}
-    assert len(of(client, f"{project}-2")) == 7
+    assert len(of(client, f"{project}-2")) == 8
 
 
 def test_a_channel_each_for_what_the_settings_name(client: SyncPrefectClient, project: str) -> None:
@@ -86,6 +86,7 @@ def samples() -> list[Alert]:
         alerts.cycle_failed(failed, budget=False),
         alerts.cycle_failed(failed, budget=True),
         alerts.promotion_made("p", sample_decision(), "/d.html"),
+        alerts.approval_asked(sample_decision(), datetime(2026, 11, 22, 10, tzinfo=UTC), "/d.html"),
         alerts.evalset_exhausted("p", "evalset-1", "9% of the budget is left."),
     ]
 

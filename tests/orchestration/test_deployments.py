@@ -1,13 +1,17 @@
 """prefect.yaml as Prefect reads it, against the flows that it names."""
 
+import json
 import os
 from typing import Any
 
 import pytest
 import yaml
 from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
 from prefect.utilities.templating import apply_values
 
 from csift.config import LoopConfig, load_config
@@ -15,7 +19,7 @@ from deployments.server import POOLS, PREFECT_YAML
 
 ROOT = PREFECT_YAML.parent
 LOOPS = ["nightly", "build-dataset", "backfill", "monitor", "benchmark"]
-DEPLOYMENTS = [*LOOPS, "train"]
+DEPLOYMENTS = [*LOOPS[:-1], "approve", LOOPS[-1], "train"]
 
 
 def raw() -> dict[str, Any]:
@@ -68,6 +72,68 @@ def test_backfill_runs_only_when_asked() -> None:
     assert "schedules" not in deployment("backfill")
 
 
+def test_a_decision_is_all_that_an_approval_takes() -> None:
+    flow = load_flow_from_entrypoint(deployment("approve")["entrypoint"])
+    assert flow.validate_parameters({"decision": "decision-1"}) == {"decision": "decision-1"}
+    assert flow.persist_result  # what a suspended run needs to be taken up again
+
+
 def test_the_gpu_pools_deployment_takes_a_job() -> None:
     flow = load_flow_from_entrypoint(deployment("train")["entrypoint"])
     assert flow.validate_parameters({"job_id": "adapter-1"}) == {"job_id": "adapter-1"}
+
+
+# --- the form that the UI draws -------------------------------------------------------------------------------------------
+
+
+def form(name: str) -> dict[str, Any]:
+    """The schema that the server has of a deployment's parameters."""
+    return parameter_schema(load_flow_from_entrypoint(deployment(name)["entrypoint"])).model_dump_for_openapi()
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_every_field_of_the_form_has_a_title_and_says_what_it_does(name: str) -> None:
+    schema = form(name)
+    fields = [("", title, field) for title, field in schema["properties"].items()]
+    for section, told in schema.get("definitions", {}).items():
+        assert told["description"], section
+        fields += [(section, title, field) for title, field in told["properties"].items()]
+    bare = [
+        (section, name)
+        for section, name, field in fields
+        if "$ref" not in field and not ("title" in field and "description" in field)
+    ]
+    assert bare == []
+    assert "<" not in json.dumps([field.get("description") for _, _, field in fields])  # the UI takes it for a tag and drops it
+
+
+def test_fixed_values_are_chosen_from_a_list_and_defaults_are_filled_in() -> None:
+    sections = form("nightly")["definitions"]
+    for section, name, among in (
+        ("SourceConfig", "format", "cuad"), ("RetrievalConfig", "retriever", "chroma-server"),
+        ("TrainingConfig", "goal", "preference and tone"),
+        ("TrainingConfig", "launcher", "accelerate"), ("JudgeConfig", "name", "panel"),
+        ("TriggerConfig", "accuracy_loss", "with drift"),
+    ):  # fmt: skip
+        field = sections[section]["properties"][name]
+        assert among in field["enum"] and field["default"] in field["enum"]
+    assert form("nightly")["properties"]["trigger"]["enum"] == ["schedule", "manual"]
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [("retrieval", "k", 99), ("gate", "approval_hours", 0), ("judge", "name", "oracle"), ("training", "surprise", 1)],
+)
+def test_a_bad_value_is_refused_by_the_server_and_no_run_is_made(section: str, field: str, value: Any) -> None:
+    told = deployment("nightly")["parameters"]
+    bad = {"config": {**told["config"], section: {**told["config"].get(section, {}), field: value}}}
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow(load_flow_from_entrypoint(deployment("nightly")["entrypoint"]))
+        made = client.create_deployment(
+            flow_id=flow_id, name="form", parameters=told, parameter_openapi_schema=form("nightly"), enforce_parameter_schema=True
+        )
+        with pytest.raises(PrefectHTTPStatusError) as refused:
+            client.create_flow_run_from_deployment(made, parameters=bad)
+        assert refused.value.response.status_code == 409
+        assert field in refused.value.response.text
+        assert [run for run in client.read_flow_runs() if run.deployment_id == made] == []
