@@ -92,6 +92,6 @@ def place(location: str) -> str:
 
 def main() -> None:
     """Entry point of the console script."""
-    from flows.cli import advise, bedrock, benchmark, champion, dataset, evalset, feedback, ingest, judge, loop, up  # noqa: F401
+    from flows.cli import advise, bedrock, benchmark, champion, dataset, evalset, feedback, ingest, judge, loop, serve, up  # noqa: F401
 
     app()
