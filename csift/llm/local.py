@@ -48,11 +48,11 @@ def local_model(
 class GatheringEngine:
     """Answers concurrent calls in one batch.
 
-    The workers of `run` are known. When every one of them waits for an answer, or a full wave of them, their calls go to the model together, sorted
-    by content; so what is in a batch depends on the work only, never on the timing of threads, and a run that was killed and
-    started again builds the same batches and gets the same answers. Calls from other threads (dspy.Parallel, dspy.Evaluate) are
-    gathered while the model is busy with the batch before, and until no other comes. Answers are booked in the ledger before
-    anybody sees them, and calls found there are not made again.
+    The workers of `run` are known. When every one of them waits for an answer, or a full wave of them, their calls go to the
+    model together, sorted by content; so what is in a batch depends on the work only, never on the timing of threads, and a run
+    that was killed and started again builds the same batches and gets the same answers. Calls from other threads (dspy.Parallel,
+    dspy.Evaluate) are gathered while the model is busy with the batch before, and until no other comes. Answers are booked in the
+    ledger before anybody sees them, and calls found there are not made again.
     """
 
     structured = False
@@ -124,9 +124,7 @@ class GatheringEngine:
     def _turn(self, future: Future[Reply]) -> list[tuple[Call, Future[Reply]]]:
         """Waits for the answer, or for the batch that the caller is to make."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: future.done() or (not self._answering and len(self._waiting) >= min(max(self._working, 1), WAVE))
-            )
+            self._changed.wait_for(lambda: future.done() or (not self._answering and self._complete()))
             if future.done():
                 return []
             self._answering = True
@@ -140,6 +138,10 @@ class GatheringEngine:
                 raise
             batch, self._waiting = self._waiting, []
         return sorted(batch, key=lambda entry: entry[0].key)
+
+    def _complete(self) -> bool:
+        """Whether nobody is to be waited for; a server's workers never end coming."""
+        return len(self._waiting) >= min(max(self._working, 1), WAVE)
 
     def _end_turn(self) -> None:
         """Lets another of those who wait make the next batch."""

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -87,8 +88,8 @@ def create_app(server: Server) -> FastAPI:
         """Answers the last user message from the corpus."""
         question = _question(server, asked)
         with server.queue.place():
-            work = _answer, server, question, asker, request.headers.get(SESSION) or asked.user
-            answer = await to_thread.run_sync(*work, limiter=limiter)
+            work = partial(_answer, server, question, asker, request.headers.get(SESSION) or asked.user)
+            answer = await to_thread.run_sync(work, limiter=limiter)
         if asked.stream:
             usage = bool(asked.stream_options and asked.stream_options.include_usage)
             return StreamingResponse(events(answer, usage), media_type="text/event-stream")

@@ -17,9 +17,7 @@ Roles = Literal["ask", "review", "operate"]
 @command(app, "serve")
 def serve(
     config: Config = DEFAULT_CONFIG,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; other than this machine's own, keys are asked for.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine keys are asked for.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     debug: Debug = False,
 ) -> None:
