@@ -1,20 +1,18 @@
 """What is stored and what is champion: the pointer moves once, by compare-and-swap, and back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
 import pytest
-from samples import sample_decision, sample_drift, sample_eval_report, sample_eval_set, sample_evidence, sample_items
+from projects import Project, open_project
+from samples import sample_drift, sample_eval_report, sample_eval_set, sample_items
 
-from csift.config import CorpusConfig, SourceConfig
-from csift.corpus import ingest
 from csift.dataset import save
 from csift.db import Database
 from csift.db.judging import EvalReportRow, EvalSetRow
 from csift.exceptions import GateError
-from csift.interfaces import Progress, no_progress
 from csift.leases import Lease, hold
 from csift.registry import (
     bootstrap_champion,
@@ -30,79 +28,26 @@ from csift.registry import (
     save_decision,
     save_drift,
     save_loss,
-    save_system,
     won_before,
 )
 from csift.schemas import (
     Adapter,
-    Chunk,
     DatasetVersion,
     DriftReport,
     EvalSetHistory,
     Example,
-    GenerationParams,
     LossPoint,
-    PromotionDecision,
     SynthesisReport,
     System,
     Verdict,
 )
 
 
-class NoIndex:
-    """An index that keeps nothing."""
-
-    def sync(self, snapshot_id: str, chunks: Sequence[Chunk], progress: Progress = no_progress) -> None:
-        """Nothing."""
-
-
-class Project:
-    """A project with Systems that differ in k, and decisions about them."""
-
-    def __init__(self, db: Database, name: str, snapshot_id: str, lease: Lease) -> None:
-        self.db, self.name, self.snapshot_id, self.lease = db, name, snapshot_id, lease
-
-    def system(self, k: int, adapter_id: str | None = None) -> System:
-        """A System of this project's corpus."""
-        return save_system(
-            self.db,
-            System.of(
-                base_model="m", base_revision="1", adapter_id=adapter_id, program="standard", program_hash="p",
-                snapshot_id=self.snapshot_id, embedder="words", k=k, generation=GenerationParams(),
-            ),
-        )  # fmt: skip
-
-    def decision(self, base: System, challenger: System, verdict: Verdict = Verdict.PROMOTE) -> PromotionDecision:
-        """A stored decision on the two."""
-        evalset = sample_eval_set(sample_items())
-        reports = [sample_eval_report(system, evalset, [True] * len(evalset.items)) for system in (base, challenger)]
-        evidence = sample_evidence(evalset, *reports).model_copy(update={"project": self.name})
-        return save_decision(self.db, sample_decision(verdict, evidence))
-
-    def promote(self, base: System, challenger: System, lease: Lease | None = None) -> int | None:
-        """The version after the promotion, or None when it was made before."""
-        move = promote(self.db, self.decision(base, challenger), base, challenger, lease or self.lease)
-        return move.version if move else None
-
-    def champion_k(self) -> int | None:
-        """Which System is champion."""
-        system = champion(self.db, self.name)
-        return system.k if system else None
-
-    def log(self) -> list[tuple[str, int]]:
-        """Kind of each move and where it went, the oldest first."""
-        ks = {self.system(k).id: k for k in range(1, 6)}
-        return [(move.kind, ks[move.to_system_id]) for move in reversed(champion_log(self.db, self.name))]
-
-
 @pytest.fixture
 def made(db: Database, project: str, tmp_path: Path) -> Iterator[Project]:
     """A project whose lease is held."""
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "a.md").write_text(f"Of {project}.")
-    snapshot = ingest(db, NoIndex(), project, CorpusConfig(sources=(SourceConfig(location=str(tmp_path / "corpus")),))).snapshot
-    with hold(db, project) as lease:
-        yield Project(db, project, snapshot.id, lease)
+    with open_project(db, project, tmp_path) as opened:
+        yield opened
 
 
 # --- the champion ---------------------------------------------------------------------------------------------------------
