@@ -18,6 +18,8 @@ from csift.serving.access import Doors, Queue, RateLimit
 from csift.serving.answering import Answerer, Champion
 from csift.serving.answers import AnswerLog
 from csift.serving.api import Server, create_app
+from csift.serving.searching import Together
+from csift.serving.vllm import Vllm
 from csift.settings import settings
 from tasks.collaborators import base_model, embedder, index, retriever, store
 
@@ -29,7 +31,7 @@ def answerer(config: LoopConfig, system: System) -> Answerer:
         ModelError: its model is not on this machine, or is another revision.
         StorageError: its adapter is not whole.
     """
-    return Answerer(system, program_of(system, retriever(config), store()), _model(system))
+    return Answerer(system, program_of(system, Together(retriever(config)), store()), _model(system))
 
 
 def _model(system: System) -> LanguageModel:
@@ -40,8 +42,11 @@ def _model(system: System) -> LanguageModel:
         raise ModelError(
             f"{system.id} was judged on {system.base_model} {system.base_revision} and here is {base.revision}; install that one"
         )
-    path = str(store().open_artifact(load(database(), Adapter, system.adapter_id).artifact)) if system.adapter_id else None
-    return local_model(LocalEngine(base, settings().threads), Unbooked(), "serve", path, system.adapter_id)
+    told = settings()
+    folder = store().open_artifact(load(database(), Adapter, system.adapter_id).artifact) if system.adapter_id else None
+    if told.vllm_url:
+        return Vllm(told.vllm_url, system.base_model, told.call_timeout).model(system.adapter_id, folder)
+    return local_model(LocalEngine(base, told.threads), Unbooked(), "serve", str(folder) if folder else None, system.adapter_id)
 
 
 def run(config: LoopConfig, host: str, port: int, tell: Callable[[str], None]) -> None:
