@@ -355,6 +355,13 @@ class BenchmarkConfig(Section):
     seed: int = Field(0, description="Draws people's questions and the optimisers' order")
 
 
+class ServingConfig(Section):
+    """How many questions `csift serve` takes."""
+
+    per_minute: int = Field(600, ge=1, title="Requests a minute", description="Of one API key")
+    queue: int = Field(128, ge=1, description="Requests at once; more are told when to come again")
+
+
 class LoopConfig(Section):
     """Everything one turn of the loop is told."""
 
@@ -372,6 +379,7 @@ class LoopConfig(Section):
     monitor: MonitorConfig = MonitorConfig()
     budget: BudgetConfig = BudgetConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
+    serving: ServingConfig = ServingConfig()
 
 
 def load_config(path: Path) -> LoopConfig:

@@ -129,7 +129,8 @@ class PairJudge(Protocol):
 
 
 class Program(Protocol):
-    """A DSPy program that answers a question: returns a prediction with `answer` and `contexts` (list of chunk texts)."""
+    """A DSPy program that answers a question: returns a prediction with `answer`, `contexts` (list of chunk texts) and
+    `hits` (the same as Hit)."""
 
     hash: str
 

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     alert_email_from: str | None = Field(None, description="Sender of those mails")
     sendgrid_api_key: SecretStr | None = Field(None, description="SendGrid's key")
     log_format: Literal["text", "json"] = Field("text", description="Of what the processes of `csift up` log")
+    vllm_url: str | None = Field(None, description="vLLM server that answers for `csift serve`, http://host:port")
     call_timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer of a served model")
     threads: int = Field(2, ge=1, description="CPU threads for inference and training")
     progress_seconds: float = Field(2.0, gt=0, description="Shortest time between two updates of a progress artifact")

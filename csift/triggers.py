@@ -14,7 +14,14 @@ from csift.hashing import content_id
 from csift.schemas import AccuracyWatch, CycleInputs, EvalSet, HumanFeedback, LabelSet, Partition, Trigger
 
 # paths, as what they lead to counts; and what decides when and whether to look, not what comes of it
-UNTOLD: Any = {"corpus": {"sources", "questions"}, "drift": True, "trigger": True, "monitor": True, "benchmark": True}
+UNTOLD: Any = {
+    "corpus": {"sources", "questions"},
+    "drift": True,
+    "trigger": True,
+    "monitor": True,
+    "benchmark": True,
+    "serving": True,
+}
 
 
 @dataclass(frozen=True)

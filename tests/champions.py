@@ -10,6 +10,7 @@ from csift.corpus import ingest
 from csift.db import Database
 from csift.interfaces import Progress, no_progress
 from csift.leases import Lease
+from csift.rag import standard_program_hash
 from csift.registry import champion, champion_log, promote, save_decision, save_system
 from csift.schemas import Chunk, GenerationParams, PromotionDecision, System, Verdict
 
@@ -32,8 +33,9 @@ class Project:
         return save_system(
             self.db,
             System.of(
-                base_model="m", base_revision="1", adapter_id=adapter_id, program="standard", program_hash="p",
-                snapshot_id=self.snapshot_id, embedder="words", k=k, generation=GenerationParams(),
+                base_model="m", base_revision="1", adapter_id=adapter_id, program="standard",
+                program_hash=standard_program_hash(), snapshot_id=self.snapshot_id, embedder="words", k=k,
+                generation=GenerationParams(),
             ),
         )  # fmt: skip
 

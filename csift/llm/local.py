@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
 
 from csift.interfaces import Engine
-from csift.ledger import Call, Charge, Ledger, Reply
+from csift.ledger import Call, Charge, Reply
 from csift.llm.engine import Account, R, T
 from csift.llm.mapping import LanguageModel
 from csift.schemas import Generation, GenerationParams
@@ -14,8 +15,31 @@ WAVE = 32  # items in flight at once
 SETTLED = 0.05  # seconds without another call, of threads that nobody announced; an answer takes ten times as long
 
 
+class Booking(Protocol):
+    """Where answers are kept: csift.ledger.Ledger, or nowhere."""
+
+    def find(self, calls: Sequence[Call]) -> dict[str, Reply]:
+        """The answers that are there, by the calls' keys."""
+        ...
+
+    def book(self, made: Sequence[tuple[Call, Generation]]) -> None:
+        """Keeps answers."""
+        ...
+
+
+class Unbooked:
+    """Keeps nothing: people who ask twice are answered twice."""
+
+    def find(self, calls: Sequence[Call]) -> dict[str, Reply]:
+        """None."""
+        return {}
+
+    def book(self, made: Sequence[tuple[Call, Generation]]) -> None:
+        """Forgets them."""
+
+
 def local_model(
-    engine: Engine, ledger: Ledger, role: str, adapter_path: str | None = None, adapter_id: str | None = None
+    engine: Engine, ledger: Booking, role: str, adapter_path: str | None = None, adapter_id: str | None = None
 ) -> LanguageModel:
     """A model on this machine, with an adapter or none. It costs no money and no part of the budget's tokens."""
     return LanguageModel(GatheringEngine(engine, ledger, role, adapter_path, adapter_id))
@@ -24,16 +48,16 @@ def local_model(
 class GatheringEngine:
     """Answers concurrent calls in one batch.
 
-    The workers of `run` are known. When every one of them waits for an answer, all their calls go to the model together, sorted
-    by content; so what is in a batch depends on the work only, never on the timing of threads, and a run that was killed and
-    started again builds the same batches and gets the same answers. Calls from other threads (dspy.Parallel, dspy.Evaluate) are
-    gathered while the model is busy with the batch before, and until no other comes. Answers are booked in the ledger before
-    anybody sees them, and calls found there are not made again.
+    The workers of `run` are known. When every one of them waits for an answer, or a full wave of them, their calls go to the
+    model together, sorted by content; so what is in a batch depends on the work only, never on the timing of threads, and a run
+    that was killed and started again builds the same batches and gets the same answers. Calls from other threads (dspy.Parallel,
+    dspy.Evaluate) are gathered while the model is busy with the batch before, and until no other comes. Answers are booked in the
+    ledger before anybody sees them, and calls found there are not made again.
     """
 
     structured = False
 
-    def __init__(self, engine: Engine, ledger: Ledger, role: str, adapter_path: str | None, adapter_id: str | None) -> None:
+    def __init__(self, engine: Engine, ledger: Booking, role: str, adapter_path: str | None, adapter_id: str | None) -> None:
         self.model = f"{engine.id}+{adapter_id}" if adapter_id else engine.id
         self.role = role
         self.default = GenerationParams()
@@ -100,7 +124,7 @@ class GatheringEngine:
     def _turn(self, future: Future[Reply]) -> list[tuple[Call, Future[Reply]]]:
         """Waits for the answer, or for the batch that the caller is to make."""
         with self._changed:
-            self._changed.wait_for(lambda: future.done() or (not self._answering and len(self._waiting) >= max(self._working, 1)))
+            self._changed.wait_for(lambda: future.done() or (not self._answering and self._complete()))
             if future.done():
                 return []
             self._answering = True
@@ -114,6 +138,10 @@ class GatheringEngine:
                 raise
             batch, self._waiting = self._waiting, []
         return sorted(batch, key=lambda entry: entry[0].key)
+
+    def _complete(self) -> bool:
+        """Whether nobody is to be waited for; a server's workers never end coming."""
+        return len(self._waiting) >= min(max(self._working, 1), WAVE)
 
     def _end_turn(self) -> None:
         """Lets another of those who wait make the next batch."""

@@ -41,7 +41,7 @@ def rag_class() -> Any:
             hits = self.held.retriever.search([question], self.k)[0]
             contexts = [hit.text for hit in hits]
             prediction = self.answer(excerpts=join_excerpts(contexts), question=question)
-            return dspy.Prediction(answer=prediction.answer, contexts=contexts)
+            return dspy.Prediction(answer=prediction.answer, contexts=contexts, hits=hits)
 
     return Rag
 
@@ -59,7 +59,7 @@ def _closed_book_class() -> Any:
             self.answer = dspy.Predict(closed_book_signature())
 
         def forward(self, question: str) -> Any:
-            return dspy.Prediction(answer=self.answer(question=question).answer, contexts=[])
+            return dspy.Prediction(answer=self.answer(question=question).answer, contexts=[], hits=[])
 
     return ClosedBook
 
@@ -80,7 +80,7 @@ def closed_book_signature() -> Any:
 
 
 def standard_program(retriever: Retriever, k: int) -> Any:
-    """A dspy.Module: question → answer and contexts (list of chunk texts, best first)."""
+    """A dspy.Module: question → answer, contexts (list of chunk texts, best first) and hits (the same as Hit)."""
     return rag_class()(retriever, k, standard_program_hash())
 
 

@@ -78,6 +78,7 @@ from csift.schemas.operations import (
     Trigger,
 )
 from csift.schemas.pairwise import PairItem, PairVerdict, Winner
+from csift.schemas.serving import ApiKey, Role, ServedAnswer
 from csift.schemas.systems import Adapter, CustomModel, Generation, GenerationParams, LossPoint, StageLosses, System, Teacher
 
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "STYLES",
     "AccuracyWatch",
     "Adapter",
+    "ApiKey",
     "Approval",
     "ApprovalAnswer",
     "BackfillEstimate",
@@ -149,8 +151,10 @@ __all__ = [
     "Rejection",
     "Retention",
     "RetiredLabel",
+    "Role",
     "Score",
     "ScorePart",
+    "ServedAnswer",
     "SkillRetention",
     "SkippedDocument",
     "SliceResult",

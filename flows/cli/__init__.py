@@ -107,6 +107,7 @@ def main() -> None:
         judge,
         loop,
         metrics,
+        serve,
         up,
     )
 

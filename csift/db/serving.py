@@ -1,0 +1,36 @@
+"""Tables of serving: answers that were given, API keys."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from csift.db.base import Base
+
+
+class ServedAnswerRow(Base):
+    """ServedAnswer, with what is searched beside it."""
+
+    __tablename__ = "served_answers"
+    __table_args__ = (Index("ix_served_answers_project_at", "project", "at"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str]
+    system_id: Mapped[str]
+    asked_by: Mapped[str | None]
+    at: Mapped[datetime]
+    record: Mapped[dict[str, Any]]
+
+
+class ApiKeyRow(Base):
+    """ApiKey; the key itself is never stored."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index("uq_api_keys_sha256", "sha256", unique=True),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(index=True)
+    name: Mapped[str]
+    role: Mapped[str]
+    sha256: Mapped[str]
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]

@@ -1,0 +1,1 @@
+"""Serving: the champion answers people over HTTP, and what it said is kept."""

@@ -1,0 +1,111 @@
+"""The champion, ready to answer: loaded beside the one before, which goes on until the new one can take over."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from csift import registry
+from csift.db.connection import Database
+from csift.exceptions import CsiftError, GateError
+from csift.interfaces import Program
+from csift.llm import LanguageModel
+from csift.schemas import Failure, Generation, Hit, System
+
+LOOK = 1.0  # seconds between two looks at the champion pointer
+WARM_UP = "What is this about?"
+
+
+@dataclass(frozen=True)
+class Told:
+    """An answer, the chunks it was made from (best first), and what it took."""
+
+    text: str
+    sources: tuple[Hit, ...]
+    spent: tuple[Generation, ...]
+
+
+class Answerer:
+    """One System with its program and model. Its answers are its own from the first token to the last."""
+
+    def __init__(self, system: System, program: Program, model: LanguageModel) -> None:
+        self.system = system
+        self._program, self._model = program, model
+
+    def answer(self, question: str) -> Told | Failure:
+        """Blocks until the answer is there; calls from several threads are answered together.
+
+        Raises:
+            CsiftError: what model and retriever raise.
+        """
+
+        def ask(text: str) -> Told:
+            prediction = self._program(question=text)
+            return Told(str(prediction.answer), tuple(prediction.hits), tuple(self._model.take_spent()))
+
+        return self._model.map(ask, [question])[0]
+
+
+class Champion:
+    """Who answers for a project at the moment. `look` follows the pointer; requests keep whom they began with."""
+
+    def __init__(self, db: Database, project: str, ready: Callable[[System], Answerer], tell: Callable[[str], None]) -> None:
+        """`ready` makes an Answerer of a System; `tell` hears what went wrong while another is loaded.
+
+        Raises:
+            GateError: the project has no champion.
+            CsiftError: it cannot be loaded.
+        """
+        self._db, self._project, self._ready, self._tell = db, project, ready, tell
+        self._end = threading.Event()
+        self._failed: str | None = None
+        self.now = self._load(self._pointer())
+
+    def follow(self) -> None:
+        """Starts looking at the pointer every second."""
+        threading.Thread(target=self._follow, name="champion", daemon=True).start()
+
+    def close(self) -> None:
+        """Stops looking."""
+        self._end.set()
+
+    def look(self) -> bool:
+        """Whether another System answers from now on."""
+        system = self._pointer()
+        if system.id in (self.now.system.id, self._failed):
+            return False
+        try:
+            self.now = self._load(system)
+        except CsiftError as error:
+            self._failed = system.id  # until the pointer moves again; a restart tries it, too
+            self._tell(f"the new champion {system.id} cannot be loaded, {self.now.system.id} goes on answering: {error}")
+            return False
+        self._failed = None
+        self._tell(f"{self.now.system.id} answers now")
+        return True
+
+    def _follow(self) -> None:
+        away = False
+        while not self._end.wait(LOOK):
+            try:
+                self.look()
+                away = False
+            except Exception as error:  # noqa: BLE001 - whatever keeps us from looking, the champion goes on answering
+                if not away:
+                    self._tell(f"cannot look who is champion, {self.now.system.id} goes on answering: {error}")
+                away = True
+
+    def _pointer(self) -> System:
+        found = registry.champion(self._db, self._project)
+        if found is None:
+            raise GateError(f"{self._project} has no champion yet; run `csift run nightly` first")
+        return found
+
+    def _load(self, system: System) -> Answerer:
+        made = self._ready(system)
+        made.answer(WARM_UP)  # loads the weights before anybody waits for them
+        return made
+
+
+def tokens(spent: Sequence[Generation]) -> tuple[int, int]:
+    """(tokens read, tokens written) of some generations."""
+    return sum(one.tokens_in for one in spent), sum(one.tokens_out for one in spent)

@@ -1,0 +1,223 @@
+"""The HTTP interface: OpenAI's chat completions, models and embeddings over the champion's RAG program, and feedback."""
+
+import base64
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from csift import feedback
+from csift.db.base import now
+from csift.db.connection import Database
+from csift.exceptions import CsiftError
+from csift.interfaces import Embedder
+from csift.schemas import Failure, FeedbackRecord, Role, ServedAnswer
+from csift.serving.access import Caller, Denied, Doors, Queue, RateLimit
+from csift.serving.answering import Champion, tokens
+from csift.serving.answers import AnswerLog
+from csift.serving.wire import ChatRequest, EmbeddingRequest, FeedbackRequest, completion, events
+
+MOST_BYTES = 1_000_000  # of a request's body
+SESSION = "x-csift-session"  # header: groups the questions of one conversation
+log = logging.getLogger("csift.serving")
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the routes are made of."""
+
+    db: Database
+    project: str
+    champion: Champion
+    answers: AnswerLog
+    doors: Doors
+    embedder: Embedder
+    rate: RateLimit
+    queue: Queue
+    threads: int  # requests that are worked on at once
+    scrub: Callable[[str], str]
+
+
+def create_app(server: Server) -> FastAPI:
+    """The application. Errors have OpenAI's shape: {"error": {"message", "type", "code", "param"}}."""
+    app = FastAPI(title=f"csift: {server.project}", docs_url=None, redoc_url=None)
+    app.state.server = server
+    app.middleware("http")(_bounded)
+    if server.doors.open:  # without keys a page of the web could ask through somebody's browser, by a name that leads here
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", "::1"])
+    _add_errors(app)
+    limiter = CapacityLimiter(server.threads)
+
+    def caller(role: Role) -> Any:
+        def admit(request: Request) -> Caller:
+            scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+            found = server.doors.admit(secret.strip() if scheme.lower() == "bearer" else None)
+            if not found.may(role):
+                raise Denied(403, "forbidden", f"this key may not do that; it takes a key with the role {role}")
+            server.rate.take(found.key)
+            return found
+
+        return Depends(admit)
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        """Whether the server answers, and with which System."""
+        return {"status": "ok", "system": server.champion.now.system.id}
+
+    @app.get("/v1/models")
+    def models(asker: Annotated[Caller, caller("ask")]) -> dict[str, Any]:
+        """The project, which is whoever is champion, and the champion by its own name."""
+        made = [server.project, server.champion.now.system.id]
+        return {"object": "list", "data": [{"id": id_, "object": "model", "created": 0, "owned_by": "csift"} for id_ in made]}
+
+    @app.post("/v1/chat/completions")
+    async def chat(asked: ChatRequest, request: Request, asker: Annotated[Caller, caller("ask")]) -> Response:
+        """Answers the last user message from the corpus."""
+        question = _question(server, asked)
+        with server.queue.place():
+            work = partial(_answer, server, question, asker, request.headers.get(SESSION) or asked.user)
+            answer = await to_thread.run_sync(work, limiter=limiter)
+        if asked.stream:
+            usage = bool(asked.stream_options and asked.stream_options.include_usage)
+            return StreamingResponse(events(answer, usage), media_type="text/event-stream")
+        return JSONResponse(completion(answer))
+
+    @app.post("/v1/embeddings")
+    def embeddings(asked: EmbeddingRequest, asker: Annotated[Caller, caller("ask")]) -> dict[str, Any]:
+        """Vectors of unit length by the project's embedder."""
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        with server.queue.place():
+            vectors = server.embedder.embed(texts)
+        data = [
+            {"object": "embedding", "index": place, "embedding": _vector(vector, asked.encoding_format)}
+            for place, vector in enumerate(vectors)
+        ]
+        return {"object": "list", "data": data, "model": server.embedder.id, "usage": {"prompt_tokens": 0, "total_tokens": 0}}
+
+    @app.post("/v1/feedback")
+    def say(said: FeedbackRequest, asker: Annotated[Caller, caller("ask")]) -> dict[str, Any]:
+        """Keeps what a person says of an answer; the same said twice is kept once."""
+        return _keep_feedback(server, said, asker)
+
+    return app
+
+
+def _question(server: Server, asked: ChatRequest) -> str:
+    """The last user message. Raises Denied when there is none, or for a model that is not served."""
+    if asked.model not in (server.project, server.champion.now.system.id):
+        raise Denied(404, "model_not_found", f"there is no model {asked.model!r}; ask {server.project!r}, the champion")
+    said = [message.text for message in asked.messages if message.role == "user"]
+    if not said or not said[-1].strip() or "\0" in said[-1]:
+        raise Denied(400, "invalid_request_error", "the last user message is the question, and it is missing or empty")
+    if getattr(asked, "tools", None) or getattr(asked, "functions", None):
+        raise Denied(400, "invalid_request_error", "tools are not called here; leave them out")
+    return said[-1]
+
+
+def _answer(server: Server, question: str, asker: Caller, session: str | None) -> ServedAnswer:
+    began = time.perf_counter()
+    answerer = server.champion.now  # one System from here to the end
+    told = answerer.answer(question)
+    if isinstance(told, Failure):
+        raise Denied(502, told.kind, f"the model gave no answer: {told.message}")
+    read, written = tokens(told.spent)
+    answer = ServedAnswer(
+        id=f"answer-{secrets.token_hex(16)}",
+        project=server.project,
+        system_id=answerer.system.id,
+        adapter_id=answerer.system.adapter_id,
+        session=session,
+        asked_by=asker.key,
+        at=now(),
+        question=question,
+        answer=told.text,
+        sources=told.sources,
+        finish=told.spent[-1].finish if told.spent else "stop",
+        tokens_in=read,
+        tokens_out=written,
+        seconds=time.perf_counter() - began,
+    )
+    server.answers.keep(answer)
+    return answer
+
+
+def _keep_feedback(server: Server, said: FeedbackRequest, asker: Caller) -> dict[str, Any]:
+    answer = server.answers.find(server.project, said.answer_id)
+    if answer is None:
+        raise Denied(404, "answer_not_found", f"no answer {said.answer_id!r} was given here")
+    by = "/".join(part for part in (asker.key, said.rater) if part)
+    try:
+        record = FeedbackRecord.of(
+            question=answer.question,
+            answer=answer.answer,
+            system_id=answer.system_id,
+            rater=by or None,
+            **said.model_dump(exclude={"answer_id", "rater"}),
+        )
+    except ValidationError as error:
+        raise Denied(400, "invalid_request_error", error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    kept = feedback.private(record, server.scrub)
+    new = feedback.save(server.db, server.project, [kept])
+    return {"id": kept.id, "new": bool(new)}
+
+
+def _vector(vector: Any, form: str) -> Any:
+    if form == "base64":
+        return base64.b64encode(np.ascontiguousarray(vector, dtype="<f4").tobytes()).decode()
+    return [float(number) for number in vector]
+
+
+async def _bounded(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Sends bodies away that are too long, before they are read."""
+    length = request.headers.get("content-length", "")
+    if request.method in ("POST", "PUT", "PATCH") and not length.isdigit():
+        return _error(411, "length_required", "send the body with a Content-Length")
+    if length.isdigit() and int(length) > MOST_BYTES:
+        return _error(413, "too_large", f"a request has at most {MOST_BYTES:,} bytes")
+    answer = await go_on(request)
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(Denied)
+    async def denied(request: Request, error: Denied) -> Response:
+        return _error(error.status, error.code, error.message, error.retry_after)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = jsonable_encoder(error.errors()[0]["loc"])
+        where = ".".join(str(part) for part in first[1:]) or "the body"
+        return _error(400, "invalid_request_error", f"{where}: {error.errors()[0]['msg']}", param=where)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        return _error(error.status_code, "invalid_request_error", str(error.detail))
+
+    @app.exception_handler(CsiftError)
+    async def unable(request: Request, error: CsiftError) -> Response:
+        log.error("%s %s: %s", request.method, request.url.path, error)
+        return _error(503, "unavailable", "the answer cannot be made at the moment; the server's log says why", 5)
+
+
+def _error(status: int, code: str, message: str, retry_after: int | None = None, param: str | None = None) -> Response:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    body = {"error": {"message": message, "type": kind, "code": code, "param": param}}
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, status, headers)

@@ -1,0 +1,124 @@
+"""What goes over the wire: OpenAI's chat completions, models and embeddings, and csift's feedback."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from csift.schemas import Hit, ServedAnswer
+
+LONGEST = 8_000  # characters of a question
+Text = Annotated[str, Field(min_length=1, max_length=LONGEST, pattern=r"^[^\x00]*$")]
+
+
+class Part(BaseModel):
+    """A part of a message; csift reads text."""
+
+    type: Literal["text"]
+    text: str = Field(max_length=LONGEST)
+
+
+class Message(BaseModel):
+    """A message of a chat."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[str, Field(max_length=LONGEST)] | Annotated[list[Part], Field(max_length=64)]
+
+    @property
+    def text(self) -> str:
+        """Its parts, joined."""
+        return self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
+
+
+class StreamOptions(BaseModel):
+    """Of a streamed answer."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """OpenAI's request. The last user message is the question. How the champion writes is fixed, since it was judged so:
+    sampling parameters are accepted and change nothing."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = Field(max_length=200)
+    messages: list[Message] = Field(min_length=1, max_length=200)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: Literal[1] | None = None
+    user: str | None = Field(None, max_length=200)
+
+
+class EmbeddingRequest(BaseModel):
+    """OpenAI's request for embeddings, with the project's embedder."""
+
+    model: str = Field(max_length=200)
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=256)]
+    encoding_format: Literal["float", "base64"] = "float"
+
+
+class FeedbackRequest(BaseModel):
+    """What one person says of an answer that they got."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    answer_id: str = Field(max_length=100)
+    thumb: Literal["up", "down"] | None = None
+    rating: int | None = Field(None, ge=1, le=5, strict=True)
+    comment: Text | None = None
+    edited_answer: Text | None = None
+    rater: Text | None = Field(None, description="Tells the people behind one key apart")
+
+
+def completion(answer: ServedAnswer) -> dict[str, Any]:
+    """The answer as OpenAI's chat completion, with csift's own part: what answered, from which sources."""
+    message = {"role": "assistant", "content": answer.answer, "refusal": None}
+    return {
+        **_head(answer, "chat.completion"),
+        "choices": [{"index": 0, "message": message, "finish_reason": answer.finish, "logprobs": None}],
+        "usage": _usage(answer),
+        "csift": _told(answer),
+    }
+
+
+def events(answer: ServedAnswer, usage: bool) -> Iterator[str]:
+    """The answer as server-sent events, a word a chunk; the sources come with the last."""
+    head = _head(answer, "chat.completion.chunk")
+
+    def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return f"data: {json.dumps({**head, 'choices': [choice], **more}, ensure_ascii=False)}\n\n"
+
+    yield chunk({"role": "assistant", "content": ""})
+    for word in re.findall(r"\s*\S+|\s+$", answer.answer):
+        yield chunk({"content": word})
+    yield chunk({}, answer.finish, csift=_told(answer))
+    if usage:
+        yield f"data: {json.dumps({**head, 'choices': [], 'usage': _usage(answer)})}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def _head(answer: ServedAnswer, kind: str) -> dict[str, Any]:
+    return {"id": answer.id, "object": kind, "created": int(answer.at.timestamp()), "model": answer.system_id}
+
+
+def _usage(answer: ServedAnswer) -> dict[str, int]:
+    total = answer.tokens_in + answer.tokens_out
+    return {"prompt_tokens": answer.tokens_in, "completion_tokens": answer.tokens_out, "total_tokens": total}
+
+
+def _told(answer: ServedAnswer) -> dict[str, Any]:
+    return {
+        "answer_id": answer.id,
+        "system": answer.system_id,
+        "adapter": answer.adapter_id,
+        "sources": [source(hit) for hit in answer.sources],
+    }
+
+
+def source(hit: Hit) -> dict[str, Any]:
+    """A chunk as people see it."""
+    return {"document": hit.document_id, "chunk": hit.chunk_id, "text": hit.text, "score": round(hit.score, 4)}

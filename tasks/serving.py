@@ -1,0 +1,105 @@
+"""`csift serve`: what a served System is made of, and the server around it."""
+
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from csift.config import LoopConfig
+from csift.corpus.scrub import Scrubber
+from csift.db import database
+from csift.exceptions import ModelError, ServiceError
+from csift.inference import LocalEngine
+from csift.llm import LanguageModel
+from csift.llm.local import Unbooked, local_model
+from csift.rag import program_of
+from csift.registry import load
+from csift.schemas import Adapter, System
+from csift.serving.access import Doors, Queue, RateLimit
+from csift.serving.answering import Answerer, Champion
+from csift.serving.answers import AnswerLog
+from csift.serving.api import Server, create_app
+from csift.serving.searching import Together
+from csift.serving.vllm import Vllm
+from csift.settings import settings
+from tasks.collaborators import base_model, embedder, index, retriever, store
+
+
+def answerer(config: LoopConfig, system: System) -> Answerer:
+    """The System with an engine of its own, so that it loads while the one before goes on answering.
+
+    Raises:
+        ModelError: its model is not on this machine, or is another revision.
+        StorageError: its adapter is not whole.
+    """
+    return Answerer(system, program_of(system, Together(retriever(config)), store()), _model(system))
+
+
+def _model(system: System) -> LanguageModel:
+    if system.custom_model:
+        raise ModelError(f"{system.id} is a custom model of Bedrock, which csift does not serve; roll back, or serve it there")
+    base = base_model(system.base_model)
+    if base.revision != system.base_revision:
+        raise ModelError(
+            f"{system.id} was judged on {system.base_model} {system.base_revision} and here is {base.revision}; install that one"
+        )
+    told = settings()
+    folder = store().open_artifact(load(database(), Adapter, system.adapter_id).artifact) if system.adapter_id else None
+    if told.vllm_url:
+        return Vllm(told.vllm_url, system.base_model, told.call_timeout).model(system.adapter_id, folder)
+    return local_model(LocalEngine(base, told.threads), Unbooked(), "serve", str(folder) if folder else None, system.adapter_id)
+
+
+def run(config: LoopConfig, host: str, port: int, tell: Callable[[str], None]) -> None:
+    """Serves until it is told to end; requests in flight are answered first.
+
+    Raises:
+        ServiceError: the address is taken.
+        CsiftError: there is no champion, or it cannot be loaded.
+    """
+    import uvicorn
+
+    listening = _bind(host, port)  # first, as the rest takes a while
+    db = database()
+    scrubber = Scrubber(config.corpus.scrub, config.corpus.allow)
+
+    def scrub(text: str) -> str:
+        return scrubber.scrub(text)[0]
+
+    champion = Champion(db, config.project, lambda system: answerer(config, system), tell)
+    doors = Doors(db, config.project, _loopback(host), tell)
+    answers = AnswerLog(db, scrub, tell)
+    found = index(config.project, config.retrieval)
+    server = Server(
+        db=db,
+        project=config.project,
+        champion=champion,
+        answers=answers,
+        doors=doors,
+        embedder=found.embedder if found else embedder(),
+        rate=RateLimit(config.serving.per_minute),
+        queue=Queue(config.serving.queue),
+        threads=config.serving.queue,
+        scrub=scrub,
+    )
+    champion.follow()
+    doors.follow()
+    tell(f"{config.project}: {champion.now.system.id} answers at http://{host}:{port}/v1; Ctrl-C ends it")
+    try:
+        settled = uvicorn.Config(create_app(server), log_level="warning", timeout_graceful_shutdown=30, server_header=False)
+        uvicorn.Server(settled).run(sockets=[listening])
+    finally:
+        champion.close()
+        doors.close()
+        answers.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024)
+    except OSError as error:
+        raise ServiceError(f"cannot serve on {host}:{port}: {error.strerror}; choose another --host or --port") from None
+
+
+def _loopback(host: str) -> bool:
+    """Whether only this machine can ask."""
+    return host == "localhost" or ip_address(host).is_loopback
