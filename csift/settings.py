@@ -17,6 +17,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path(".csift"), description="Folder of the embedded Postgres, the index, artifacts and reports")
     database_url: SecretStr | None = Field(None, description="Any Postgres through psycopg2; without it an embedded one starts")
+    database_patience: float = Field(60.0, ge=0, description="Seconds that Postgres may be away in a run, as when it restarts")
     store_url: str | None = Field(None, description="Artifacts, reports and data cards: s3://bucket/prefix, or a folder")
     openai_base_url: str | None = Field(None, description="Server of openai/... models (vLLM, Ollama ...); without it OpenAI")
     openai_api_key: SecretStr | None = Field(None, description="Its key; a server of one's own may need none")

@@ -22,9 +22,10 @@ from csift.schemas import (
     System,
 )
 from tasks.collaborators import store
+from tasks.retrying import RETRIES
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@task(name="report", cache_policy=NO_CACHE, **RETRIES)
 def write_report(
     cycle_id: str,
     champion: System,

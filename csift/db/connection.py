@@ -1,16 +1,18 @@
 """The connection: CSIFT_DATABASE_URL, or an embedded real Postgres under the data folder; migrated to head when opened."""
 
 import atexit
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import psutil
+import psycopg2
 import sqlalchemy as sa
+import tenacity
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from csift.exceptions import DatabaseError
@@ -19,6 +21,11 @@ from csift.settings import Settings, settings
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0011"  # the newest revision; tests hold it against the migrations folder
 MIGRATION_LOCK = 7_263_481  # any constant: one process migrates at a time
+CUT = (OperationalError, InterfaceError, InternalError)  # how psycopg2 tells of a connection that ended, or cannot be made
+LOOK = 0.5  # seconds between two looks at whether Postgres is there again
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # A worker that lost its machine must not keep its session, and with it its lease, for the two hours of Linux's default.
 KEEPALIVE = {
@@ -32,11 +39,18 @@ KEEPALIVE = {
 
 
 class Database:
-    """A migrated Postgres."""
+    """A migrated Postgres. While it restarts, new connections wait for it; what it cut off in a transaction is an error of `CUT`.
 
-    def __init__(self, url: sa.URL) -> None:
+    Every use raises DatabaseError when it stays away for longer than `patience` seconds; without patience it raises one of `CUT`.
+    """
+
+    def __init__(self, url: sa.URL, patience: float = 0.0) -> None:
         self.url = url
         self.engine = sa.create_engine(url, connect_args=KEEPALIVE, pool_pre_ping=True)
+        self._patience = patience
+        self._reached = False  # a Postgres that was never there is not waited for
+        self._given_up = False  # nor one that others have waited for in vain
+        sa.event.listen(self.engine, "do_connect", self._connect)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -47,6 +61,33 @@ class Database:
     def close(self) -> None:
         """Closes the pooled connections."""
         self.engine.dispose()
+
+    def _connect(self, dialect: Any, record: Any, arguments: Any, parameters: Any) -> Any:
+        """In place of SQLAlchemy's own."""
+        tries = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(psycopg2.OperationalError),
+            stop=tenacity.stop_after_delay(self._patience if self._reached and not self._given_up else 0.0),
+            wait=tenacity.wait_fixed(LOOK),
+            reraise=True,
+        )
+        try:
+            made = tries(dialect.connect, *arguments, **parameters)
+        except psycopg2.OperationalError as error:
+            if not (self._reached and self._patience):
+                raise
+            self._given_up = True
+            first = str(error).strip().splitlines()[0]
+            raise DatabaseError(
+                f"Postgres was away for more than {self._patience:g} s: {first}; start it and run again, and it continues"
+            ) from None
+        self._reached, self._given_up = True, False
+        return made
+
+
+def steady(work: Callable[P, R]) -> Callable[P, R]:
+    """Of a transaction that changes nothing when it is made twice: it is made again when its connection is cut."""
+    again = tenacity.retry(retry=tenacity.retry_if_exception_type(CUT), stop=tenacity.stop_after_attempt(3), reraise=True)
+    return again(work)
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +104,7 @@ def open_database(where: Settings) -> Database:
     """Opens and migrates the database that the settings name. Raises DatabaseError as `database()` does."""
     embedded = where.database_url is None
     url = _embedded(where.root) if where.database_url is None else _parse(where.database_url.get_secret_value())
-    opened = Database(url)
+    opened = Database(url, where.database_patience)
     try:
         _migrate(opened.engine)
     except OperationalError as error:
