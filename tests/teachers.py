@@ -1,5 +1,7 @@
 """Models for tests: the stand-in teacher (bench/teacher_server.py) asked over HTTP, and an engine in memory."""
 
+import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +17,7 @@ from csift.schemas import Generation, GenerationParams
 from csift.settings import Settings
 
 HASTY = Backoff(tries=6, first=0.001, longest=0.01, patience=60.0)
+FACT = re.compile(r"\[(\d+)\][^\[]*?(\d[\d.]*) (kg|litres|metres|bar|watts|minutes|hours|mm|cm|days|years|°C|V|W)\b")
 SPECS = {"openai": "openai/gpt-4o-mini", "bedrock": "bedrock/us.amazon.nova-lite-v1:0"}
 
 
@@ -31,6 +34,33 @@ def topic(prompt: str) -> str:
 def shout(prompt: str, time: int) -> Answer:
     """A script that answers with the topic in capitals."""
     return Answer(fields(topic(prompt).upper()))
+
+
+def write_pairs(prompt: str, time: int) -> Answer:
+    """A script that writes a pair for each quantity that it finds, and agrees with everything."""
+
+    def told(name: str, value: str) -> Answer:
+        return Answer(f"[[ ## {name} ## ]]\n{value}\n\n[[ ## completed ## ]]")
+
+    if "`[[ ## pairs ## ]]`" in prompt:
+        passages = prompt.rpartition("[[ ## passages ## ]]\n")[2].partition("[[ ## count")[0]
+        pairs = [
+            {
+                "question": f"Which quantity in {unit} is given first for {passages.split()[1]}?",
+                "answer": f"{number} {unit}",
+                "style": "factoid",
+                "passages": [int(place)],
+            }
+            for place, number, unit in FACT.findall(passages)
+        ]
+        return told("pairs", json.dumps(pairs))
+    if "`[[ ## rating ## ]]`" in prompt:
+        return told("rating", "4")
+    if "[[ ## excerpts ## ]]" in prompt:
+        unit = re.search(r"quantity in (\S+)", prompt)
+        found = re.search(rf"\d[\d.]* {re.escape(unit[1])}", prompt.rpartition("[[ ## excerpts ## ]]")[2]) if unit else None
+        return told("answer", found[0] if found else "unknown")
+    return told("answer", "unknown")
 
 
 def served(server: TeacherServer, ledger: Ledger, spec: str = SPECS["openai"], **options: Any) -> LanguageModel:

@@ -51,6 +51,7 @@ class Database:
         self._reached = False  # a Postgres that was never there is not waited for
         self._given_up = False  # nor one that others have waited for in vain
         sa.event.listen(self.engine, "do_connect", self._connect)
+        sa.event.listen(self.engine, "handle_error", _cut)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -82,6 +83,13 @@ class Database:
             ) from None
         self._reached, self._given_up = True, False
         return made
+
+
+def _cut(met: sa.engine.ExceptionContext) -> OperationalError | None:
+    """Of a crashed server psycopg2 now and then tells by an error of no kind."""
+    if met.is_disconnect and not isinstance(met.sqlalchemy_exception, CUT):
+        return OperationalError(met.statement, met.parameters, met.original_exception, connection_invalidated=True)
+    return None
 
 
 def steady(work: Callable[P, R]) -> Callable[P, R]:

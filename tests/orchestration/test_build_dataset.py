@@ -1,15 +1,14 @@
 """The flow that makes a dataset: with a local teacher, and with a served one over HTTP."""
 
-import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from pumps import NAMES, configure, write_catalogue
+from teachers import write_pairs
 
-from bench.teacher_server import Answer, Error, Reply, TeacherServer
+from bench.teacher_server import Error, TeacherServer
 from csift import dataset
 from csift.config import LoopConfig
 from csift.db import Database
@@ -19,8 +18,6 @@ from csift.models import BaseModel
 from csift.schemas import Cycle, CycleState
 from flows.build_dataset import build_dataset
 from tasks.collaborators import store
-
-FACT = re.compile(r"\[(\d+)\][^\[]*?(\d[\d.]*) (kg|litres|metres|bar|watts|minutes|hours|mm|cm|days|years|°C|V|W)\b")
 
 
 @pytest.fixture
@@ -73,33 +70,6 @@ def test_the_champions_wrong_answers_become_preference_pairs(db: Database, confi
     assert all(pair.chosen != pair.rejected and pair.context_chunk_ids and 0 < pair.margin <= 1 for pair in pairs)
 
 
-def script(prompt: str, time: int) -> Reply:
-    """Writes a pair for each quantity that it finds, and agrees with everything."""
-
-    def told(name: str, value: str) -> Answer:
-        return Answer(f"[[ ## {name} ## ]]\n{value}\n\n[[ ## completed ## ]]")
-
-    if "`[[ ## pairs ## ]]`" in prompt:
-        passages = prompt.rpartition("[[ ## passages ## ]]\n")[2].partition("[[ ## count")[0]
-        pairs = [
-            {
-                "question": f"Which quantity in {unit} is given first for {passages.split()[1]}?",
-                "answer": f"{number} {unit}",
-                "style": "factoid",
-                "passages": [int(place)],
-            }
-            for place, number, unit in FACT.findall(passages)
-        ]
-        return told("pairs", json.dumps(pairs))
-    if "`[[ ## rating ## ]]`" in prompt:
-        return told("rating", "4")
-    if "[[ ## excerpts ## ]]" in prompt:
-        unit = re.search(r"quantity in (\S+)", prompt)
-        found = re.search(rf"\d[\d.]* {re.escape(unit[1])}", prompt.rpartition("[[ ## excerpts ## ]]")[2]) if unit else None
-        return told("answer", found[0] if found else "unknown")
-    return told("answer", "unknown")
-
-
 def served(config: LoopConfig, **teacher: object) -> LoopConfig:
     """The project with a served teacher of its own name, so that nothing of it is in the ledger."""
     told = config.teacher.model_copy(update={"model": f"openai/{config.project}", **teacher})
@@ -110,7 +80,7 @@ def served(config: LoopConfig, **teacher: object) -> LoopConfig:
 def test_a_served_teacher_writes_document_by_document(
     db: Database, config: LoopConfig, serve: Callable[[TeacherServer], None]
 ) -> None:
-    with TeacherServer(script) as server:
+    with TeacherServer(write_pairs) as server:
         serve(server)
         cycle = run(served(config))
         asked = sum(server.asked().values())
@@ -127,7 +97,7 @@ def test_a_budget_ends_the_run_cleanly_and_the_next_one_continues(
 ) -> None:
     poor = served(config, max_tokens=100, concurrency=1)
     poor = poor.model_copy(update={"budget": poor.budget.model_copy(update={"tokens": 1500})})
-    with TeacherServer(script) as server:
+    with TeacherServer(write_pairs) as server:
         serve(server)
         with pytest.raises(BudgetExhausted):
             run(poor)
