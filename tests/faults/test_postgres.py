@@ -13,9 +13,10 @@ from pumps import configure, write_catalogue
 from teachers import write_pairs
 
 from bench.teacher_server import TeacherServer
-from csift import registry
+from csift import cycles, registry
 from csift.config import LoopConfig
 from csift.db import Database, database
+from csift.exceptions import DatabaseError
 from csift.models import BaseModel
 from csift.schemas import Cycle, CycleState, PromotionDecision
 from csift.settings import settings
@@ -119,4 +120,32 @@ def test_restarted_in_every_stage_the_cycle_ends_as_if_nothing_had_happened(
     print(
         f"postgres restarted in each of {postgres.restarts} stages of one cycle: {cut.server.asked().total()} paid calls, "
         f"each made once; {cycle.cost.calls} calls in all, as undisturbed; the same decision"
+    )
+
+
+def test_away_for_too_long_the_cycle_fails_with_an_alert_and_the_next_run_pays_for_the_rest(
+    postgres: OwnPostgres,
+    prefect_server: None,
+    sent: Callable[[], list[dict[str, Any]]],
+    tmp_path: Path,
+    tiny_model: BaseModel,
+) -> None:
+    loop = Loop(postgres, tmp_path / "away", "away", tiny_model, patience=1.0)
+    with loop.entered() as db:
+        Stages(db, postgres.stop, {"judge champion": 20})
+        with pytest.raises(DatabaseError, match=r"Postgres was away for more than 1 s: .*start it and run again"):
+            loop.run()
+        before = loop.server.asked()
+        (alert,) = sent()
+        assert (alert["event"], alert["project"]) == ("csift.cycle.failed", "away")
+        assert "Postgres was away" in alert["happened"]
+
+        postgres.start()
+        cycle = loop.run()
+
+        first, last = reversed(cycles.recent(db, "away", 5))
+        assert (first.state, last.state) == (CycleState.INTERRUPTED, CycleState.COMPLETED)
+    assert loop.server.asked() == before
+    print(
+        f"postgres away for longer than is waited for: alert sent, {before.total()} paid calls kept, next run {cycle.state.value}"
     )

@@ -1,15 +1,13 @@
 """The look between nights: a real Prefect server, real Postgres, real embeddings of short questions."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect.events.clients import AssertingEventsClient
-from prefect.events.worker import EventsWorker
 from pumps import configure, write_catalogue
 from samples import sample_decision, sample_system
 
@@ -34,22 +32,6 @@ def config(tmp_path: Path, project: str, tiny_model: BaseModel) -> LoopConfig:
     told = configure(tmp_path, project, tiny_model.path)
     write(told.drift.reference, asked(60, "How heavy is the pump", right=9))
     return told.model_copy(update={"drift": told.drift.model_copy(update={"current": tmp_path / "now.jsonl"})})
-
-
-@pytest.fixture
-def sent() -> Iterator[Sent]:
-    """The payloads of csift's own events until now, oldest first."""
-    AssertingEventsClient.reset()
-    EventsWorker.set_client_override(AssertingEventsClient)
-
-    def payloads() -> list[dict[str, Any]]:
-        EventsWorker.instance().wait_until_empty()
-        events = [event for client in AssertingEventsClient.all for event in client.events]
-        return [event.payload for event in events if event.event.startswith("csift.")]
-
-    yield payloads
-    EventsWorker.instance().drain()
-    EventsWorker.set_client_override(None)
 
 
 def asked(sessions: int, question: str, right: int) -> list[dict[str, Any]]:
