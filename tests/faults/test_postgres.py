@@ -132,7 +132,7 @@ def test_away_for_too_long_the_cycle_fails_with_an_alert_and_the_next_run_pays_f
 ) -> None:
     loop = Loop(postgres, tmp_path / "away", "away", tiny_model, patience=1.0)
     with loop.entered() as db:
-        Stages(db, postgres.stop, {"judge champion": 20})
+        Stages(db, postgres.stop, {"judge champion": 5})
         with pytest.raises(DatabaseError, match=r"Postgres was away for more than 1 s: .*start it and run again"):
             loop.run()
         before = loop.server.asked()
