@@ -88,6 +88,18 @@ def cycle_failed(cycle: Cycle, budget: bool) -> Alert:
     )
 
 
+def cycle_unrecorded(project: str, trigger: str, reason: str) -> Alert:
+    """A cycle ended, or could not begin, with nothing said of it in Postgres, which is away."""
+    return Alert(
+        event="csift.cycle.failed",
+        project=project,
+        happened=f"The {trigger} cycle failed: {reason}",
+        numbers="not known, as Postgres is away",
+        link="see the run in Prefect",
+        what_to_do="Start Postgres, then the cycle: it goes on where it stopped.",
+    )
+
+
 def promotion_made(project: str, decision: PromotionDecision, link: str) -> Alert:
     """The champion was replaced."""
     return Alert(

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from csift.db.base import now
-from csift.db.connection import Database
+from csift.db.connection import Database, steady
 from csift.db.operations import CycleRow, StageRow
 from csift.exceptions import GateError
 from csift.ledger import cost_of
@@ -22,6 +22,7 @@ def cycle_id(project: str, trigger: str, scheduled_at: datetime) -> str:
     return f"{project}-{trigger}-{scheduled_at:%Y%m%dT%H%M%S.%f}"
 
 
+@steady
 def begin(db: Database, project: str, trigger: str, scheduled_at: datetime) -> str:
     """Opens the cycle, or opens it again after it was cut off; the stages it made remain. Returns its id.
 
@@ -53,6 +54,7 @@ def begin(db: Database, project: str, trigger: str, scheduled_at: datetime) -> s
     return id_
 
 
+@steady
 def skip(db: Database, project: str, trigger: str, scheduled_at: datetime, reason: str) -> Cycle:
     """Records a cycle that did not start, because another one holds the lease."""
     id_ = cycle_id(project, trigger, scheduled_at)
@@ -69,6 +71,7 @@ def skip(db: Database, project: str, trigger: str, scheduled_at: datetime, reaso
     return load(db, id_)
 
 
+@steady
 def note(db: Database, id_: str, **columns: str | None) -> None:
     """Sets columns of the cycle's row: fingerprint, drift_id, decision_id, report_uri, state, reason."""
     with db.session() as session:
@@ -77,7 +80,11 @@ def note(db: Database, id_: str, **columns: str | None) -> None:
 
 @contextmanager
 def stage(db: Database, id_: str, name: str) -> Iterator[list[str]]:
-    """Times a stage. The block puts the id of the record it made into the list; the row shows how the stage ended."""
+    """Times a stage. The block puts the id of the record it made into the list; the row shows how the stage ended.
+
+    Raises:
+        GateError: this run was taken for dead, and another one has begun.
+    """
     began = time.monotonic()
     made: list[str] = []
     _write_stage(db, id_, name, "running", 0.0, None)
@@ -93,15 +100,19 @@ def stage(db: Database, id_: str, name: str) -> Iterator[list[str]]:
     _write_stage(db, id_, name, "completed", time.monotonic() - began, made[-1] if made else None)
 
 
+@steady
 def _write_stage(db: Database, id_: str, name: str, state: str, seconds: float, record_id: str | None) -> None:
     row = {"cycle_id": id_, "stage": name, "state": state, "seconds": seconds, "record_id": record_id}
     if state == "running":
         row["started_at"] = now()
     keys = [StageRow.cycle_id, StageRow.stage]
     with db.session() as session:
+        if state == "running" and session.scalar(sa.select(CycleRow.state).where(CycleRow.id == id_)) == CycleState.INTERRUPTED:
+            raise GateError(f"another run took over from {id_} while it was cut off from Postgres; it stops before {name}")
         session.execute(insert(StageRow).values(row).on_conflict_do_update(index_elements=keys, set_=row))
 
 
+@steady
 def load(db: Database, id_: str) -> Cycle:
     """A cycle with its stages in the order they began, and its cost. Raises GateError when there is none of that id."""
     with db.session() as session:

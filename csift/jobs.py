@@ -27,10 +27,9 @@ from typing import Any, Self
 import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
-from csift.db.connection import Database
+from csift.db.connection import CUT, Database
 from csift.db.jobs import JobRow
 from csift.exceptions import CsiftError, DatabaseError, TrainingError
 from csift.interfaces import Progress
@@ -43,7 +42,6 @@ CHANNEL = "csift_jobs"
 RING = sa.text(f"SELECT pg_notify('{CHANNEL}', :id)")  # wakes those in `listening` when the transaction is committed
 CLOCK = sa.func.clock_timestamp()  # not now(), which is when the transaction began
 _BLANK: dict[str, Any] = {"holder": None, "heartbeat_at": None, "progress": sa.null(), "error": None, "finished_at": None}
-CUT = (OperationalError, InterfaceError, InternalError)  # how psycopg2 tells of a connection that ended
 
 
 class JobState(StrEnum):
@@ -177,7 +175,7 @@ class Held:
     """A job that this worker has taken. As a context manager it keeps the heartbeat going.
 
     A block that ends in an error, or without `finish`, fails the job; one that is interrupted (Ctrl-C, SystemExit, a cancelled
-    run) puts it back into the queue, and the attempt does not count.
+    run) puts it back into the queue, and the attempt does not count. One whom Postgres left puts it back too.
     """
 
     def __init__(self, db: Database, job: Job, lost_after: float = LOST) -> None:
@@ -245,7 +243,9 @@ class Held:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._left.set()
         self._heart.join()
-        if error is None or isinstance(error, Exception):
+        if isinstance(error, (*CUT, DatabaseError)):  # no fault of the job: whoever takes it goes on from its checkpoint
+            self._let_go(state=JobState.QUEUED, holder=None, heartbeat_at=None)
+        elif error is None or isinstance(error, Exception):
             told = _one_line(error) if error else "the worker ended without a result; see its log"
             self._let_go(state=JobState.FAILED, error=told, finished_at=CLOCK)
         else:

@@ -12,18 +12,41 @@ GONE = {"NoSuchKey", "404", "NotFound"}
 BAD_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
 FULL = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}  # of Ceph and MinIO; AWS's own never is
 
+READS = 3  # of an object whose transfer breaks off
 
-def make_client() -> Any:
-    """A boto3 S3 client by boto3's own settings, which waits seconds and not minutes for an endpoint that is down."""
+
+def make_client(silence: float = 20.0) -> Any:
+    """A boto3 S3 client by boto3's own settings, which tries four times, and waits seconds and not minutes.
+
+    `silence`: seconds for which S3 may say nothing in a request.
+    """
     import boto3
     from botocore.config import Config
     from botocore.exceptions import InvalidConfigError
 
-    config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
+    config = Config(connect_timeout=5, read_timeout=silence, retries={"mode": "standard", "total_max_attempts": 4})
     try:
         return boto3.Session().client("s3", config=config)
     except ValueError as error:  # an endpoint that is no URL
         raise InvalidConfigError(error_msg=str(error)) from None
+
+
+def read_object(client: Any, **which: str) -> bytes:
+    """The bytes of an object, by the parameters of boto3's get_object; raises boto3's errors.
+
+    boto3 tries a request again, but not the transfer of what it answers.
+    """
+    from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+    reads = 0
+    while True:
+        body = client.get_object(**which)["Body"]
+        try:
+            return b"".join(body.iter_chunks(2**20))  # to its end, which checks the length
+        except (HTTPClientError, IncompleteReadError):
+            reads += 1
+            if reads == READS:
+                raise
 
 
 def code_of(error: Any) -> str:

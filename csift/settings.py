@@ -21,6 +21,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path(".csift"), description="Folder of the embedded Postgres, the index, artifacts and reports")
     database_url: SecretStr | None = Field(None, description="Any Postgres through psycopg2; without it an embedded one starts")
+    database_patience: float = Field(60.0, ge=0, description="Seconds that Postgres may be away in a run, as when it restarts")
     store_url: str | None = Field(None, description="Artifacts, reports and data cards: s3://bucket/prefix, or a folder")
     openai_base_url: str | None = Field(None, description="Server of openai/... models (vLLM, Ollama ...); without it OpenAI")
     openai_api_key: SecretStr | None = Field(None, description="Its key; a server of one's own may need none")
@@ -36,6 +37,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="Of what the processes of `csift up` log")
     vllm_url: str | None = Field(None, description="vLLM server that answers for `csift serve`, http://host:port")
     call_timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer of a served model")
+    run_silence: float = Field(90.0, gt=30, description="Seconds without a heartbeat (every 30) after which a run is crashed")
     threads: int = Field(2, ge=1, description="CPU threads for inference and training")
     progress_seconds: float = Field(2.0, gt=0, description="Shortest time between two updates of a progress artifact")
 

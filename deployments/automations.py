@@ -1,7 +1,7 @@
 """Who hears of what: Prefect automations for csift's events, made by every `csift up`, and the blocks that they send through.
 
 Where to is in the settings: CSIFT_ALERT_WEBHOOK, CSIFT_ALERT_SLACK, CSIFT_ALERT_EMAIL. Without one of them an alert is an event
-in Prefect's feed and no more.
+in Prefect's feed and no more. One automation sends nothing: it ends runs that gave no sign of life, whose machine is gone.
 """
 
 import json
@@ -15,7 +15,8 @@ from prefect.blocks.core import Block
 from prefect.blocks.notifications import SendgridEmail, SlackWebhook
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.events.actions import CallWebhook, SendNotification
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import CallWebhook, ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
@@ -24,6 +25,12 @@ from csift.exceptions import ConfigError
 from csift.settings import Settings
 from tasks.events import COMPLETED, resource_of
 
+HEARTBEAT = "prefect.flow-run.heartbeat"
+ENDINGS = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
+CSIFT_RUNS = {
+    "match": ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+    "match_related": ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.csift"}),
+}
 MISSED = timedelta(hours=26)  # a night and two hours
 FIELDS = ("event", "project", "happened", "numbers", "link", "what_to_do")
 SAID = "\n".join([
@@ -76,7 +83,8 @@ def install(client: SyncPrefectClient, project: str, told: Settings) -> list[str
         ConfigError: as `channels`.
     """
     sending = [(channel, _save(channel)) for channel in channels(told)]
-    wanted = {made.name: made for made in (automations(project, sending) if sending else [])}
+    made = [silent_runs(project, timedelta(seconds=told.run_silence)), *(automations(project, sending) if sending else [])]
+    wanted = {automation.name: automation for automation in made}
     kept = set()
     for found in client.read_automations():
         if not found.name.startswith(_prefix(project)):
@@ -91,8 +99,26 @@ def install(client: SyncPrefectClient, project: str, told: Settings) -> list[str
     return sorted(wanted)
 
 
+def silent_runs(project: str, silence: timedelta) -> AutomationCore:
+    """Says of a run of csift's deployments that was not heard of for so long that it crashed; else it would be running for ever
+    (docs.prefect.io/v3/advanced/detect-zombie-flows)."""
+    return AutomationCore(
+        name=f"{_prefix(project)}silent runs",
+        trigger=EventTrigger(
+            after={HEARTBEAT}, expect={HEARTBEAT, *ENDINGS}, for_each={"prefect.resource.id"}, posture=Posture.Proactive,
+            threshold=1, within=silence, **CSIFT_RUNS,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                message=f"nothing was heard of it for {silence.total_seconds():.0f} s; the next run continues",
+            )
+        ],
+    )  # fmt: skip
+
+
 def automations(project: str, sending: Sequence[tuple[Channel, UUID]]) -> list[AutomationCore]:
-    """One for each event, and one for the cycle that did not come."""
+    """One for each event, one for a run that crashed, and one for the cycle that did not come."""
     match = ResourceSpecification({"prefect.resource.id": resource_of(project)})
     said = {name: f"{{{{ event.payload.{name} | tojson }}}}" for name in FIELDS}
     subject = f"csift, {project}: {{{{ event.payload.event }}}}"
@@ -104,22 +130,47 @@ def automations(project: str, sending: Sequence[tuple[Channel, UUID]]) -> list[A
         )
         for event in get_args(Event)
     ]
-    happened = f"No cycle of {project} ended well for {MISSED.total_seconds() / 3600:.0f} hours."
-    do = "See `csift status` and the runs of nightly in Prefect: is a worker running, and what was the last one's error?"
-    missed = {
-        "event": "csift.cycle.missed", "project": project, "happened": happened, "numbers": "", "link": "", "what_to_do": do,
-    }  # fmt: skip
-    made.append(
-        AutomationCore(
-            name=f"{_prefix(project)}csift.cycle.missed",
-            trigger=EventTrigger(expect={COMPLETED}, match=match, posture=Posture.Proactive, threshold=1, within=MISSED),
-            actions=[
-                channel.action(block, f"csift, {project}: no cycle", f"{happened}\n\nTo do: {do}", _quoted(missed))
-                for channel, block in sending
-            ],
-        )
-    )
+    made.append(_crashed(project, sending))
+    made.append(_missed(project, sending))
     return made
+
+
+def _crashed(project: str, sending: Sequence[tuple[Channel, UUID]]) -> AutomationCore:
+    """A run whose process ended without a word."""
+    event = "csift.run.crashed"
+    happened = "A run of {{ flow.name }} ({{ flow_run.name }}) crashed: {{ flow_run.state.message }}"
+    do = "See the worker's machine for memory and disk. The next run continues where this one was cut off."
+    fields = {
+        **_quoted({"event": event, "project": project, "numbers": "", "what_to_do": do}),
+        "happened": f"{{% filter tojson %}}{happened}{{% endfilter %}}",
+        "link": '"flow run {{ flow_run.id }}"',
+    }
+    return AutomationCore(
+        name=f"{_prefix(project)}{event}",
+        trigger=EventTrigger(
+            expect={"prefect.flow-run.Crashed"}, posture=Posture.Reactive, threshold=1, within=timedelta(0), **CSIFT_RUNS
+        ),
+        actions=[
+            channel.action(block, f"csift, {project}: a run crashed", f"{happened}\n\nTo do: {do}", fields)
+            for channel, block in sending
+        ],
+    )
+
+
+def _missed(project: str, sending: Sequence[tuple[Channel, UUID]]) -> AutomationCore:
+    """The cycle that did not come."""
+    event, happened = "csift.cycle.missed", f"No cycle of {project} ended well for {MISSED.total_seconds() / 3600:.0f} hours."
+    do = "See `csift status` and the runs of nightly in Prefect: is a worker running, and what was the last one's error?"
+    fields = {"event": event, "project": project, "happened": happened, "numbers": "", "link": "", "what_to_do": do}
+    match = ResourceSpecification({"prefect.resource.id": resource_of(project)})
+    return AutomationCore(
+        name=f"{_prefix(project)}{event}",
+        trigger=EventTrigger(expect={COMPLETED}, match=match, posture=Posture.Proactive, threshold=1, within=MISSED),
+        actions=[
+            channel.action(block, f"csift, {project}: no cycle", f"{happened}\n\nTo do: {do}", _quoted(fields))
+            for channel, block in sending
+        ],
+    )
 
 
 def _quoted(fields: dict[str, str]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from csift.reports.wording import when
 from csift.schemas import Approval, ApprovalAnswer, PromotionDecision
 from tasks.collaborators import link, store
 from tasks.events import send
+from tasks.retrying import RETRIES
 
 DEPLOYMENT = "approve/approve"
 A_DAY = 24 * 60  # minutes; for so long an answer waits for a cycle that goes on
@@ -65,7 +66,7 @@ def seconds_left(approval: Approval) -> int:
     return max(1, ceil((approval.until - now()).total_seconds()))
 
 
-@task(name="ask for approval", cache_policy=NO_CACHE)
+@task(name="ask for approval", cache_policy=NO_CACHE, **RETRIES)
 def ask(cycle_id: str, decision: PromotionDecision, hours: float, lease: Lease) -> str:
     """Asks, tells people, and starts the run that shows the form. Returns the cycle's reason."""
     db = database()

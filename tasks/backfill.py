@@ -23,9 +23,10 @@ from csift.synthesis import SynthesisResult
 from tasks.collaborators import embedder, trainable_chunks, writer
 from tasks.cycle import CycleRun
 from tasks.progress import reporter
+from tasks.retrying import RETRIES
 
 
-@task(name="divide", cache_policy=NO_CACHE)
+@task(name="divide", cache_policy=NO_CACHE, **RETRIES)
 def divide(cycle_id: str, config: LoopConfig, request: BackfillRequest, ingested: IngestReport) -> BackfillPlan:
     """The partitions, by the dates of documents or by source."""
     db = database()
@@ -52,7 +53,7 @@ def workers(limit: int) -> Iterator[tuple[ThreadPoolTaskRunner[Any], threading.E
             raise
 
 
-@task(name="teach", task_run_name="teach {partition.name}", cache_policy=NO_CACHE)
+@task(name="teach", task_run_name="teach {partition.name}", cache_policy=NO_CACHE, **RETRIES)
 def teach(
     run: CycleRun, config: LoopConfig, labels: LabelSet, teacher: Teacher, partition: Partition, stopped: threading.Event
 ) -> TaughtPartition:
@@ -81,7 +82,7 @@ def _unless(stopped: threading.Event, report: Progress) -> Progress:
     return progress
 
 
-@task(name="together", cache_policy=NO_CACHE)
+@task(name="together", cache_policy=NO_CACHE, **RETRIES)
 def together(plan: BackfillPlan) -> SynthesisResult:
     """What all partitions have taught."""
     return backfill.taught(database(), plan)

@@ -39,6 +39,7 @@ from csift.schemas import CustomModel, DatasetVersion, System
 from csift.settings import settings
 from tasks.collaborators import answering, base_model, chunks, trainable_chunks
 from tasks.progress import reporter
+from tasks.retrying import RETRIES
 
 R = TypeVar("R")
 Ask = Callable[[str], LanguageModel]  # by the role that its calls are booked under
@@ -148,7 +149,7 @@ def _served(config: LoopConfig, system: System) -> Iterator[Provisioned]:
         yield served
 
 
-@task(name="delete left throughput", cache_policy=NO_CACHE)
+@task(name="delete left throughput", cache_policy=NO_CACHE, **RETRIES)
 def delete_left(config: LoopConfig) -> None:
     """Deletes the throughputs without commitment that a killed run of the project left; its lease is held, so none is in use.
 

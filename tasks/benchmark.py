@@ -18,9 +18,10 @@ from csift.schemas import Adapter, DatasetVersion, EvalSet, IngestReport, LabelS
 from tasks.arms import adapter_of, asked, cell, golden_set, judges, kept_by_aws, pair_judges, retrieval_embedder, rows_of
 from tasks.collaborators import chunks, instruments, store
 from tasks.progress import reporter
+from tasks.retrying import RETRIES
 
 
-@task(name="plan arms", cache_policy=NO_CACHE)
+@task(name="plan arms", cache_policy=NO_CACHE, **RETRIES)
 def plan_arms(config: LoopConfig, names: list[str]) -> list[str]:
     """The arms that are meant, checked before anything is done. Raises ConfigError for an unknown arm, or one that needs a prompt
     model where none is named."""
@@ -34,7 +35,7 @@ def plan_arms(config: LoopConfig, names: list[str]) -> list[str]:
     return [arm.name for arm in arms]
 
 
-@task(name="cut corpus")
+@task(name="cut corpus", **RETRIES)
 def cut_corpus(cycle_id: str, config: LoopConfig) -> dict[str, str]:
     """Chunk size → snapshot of the corpus in chunks of that size; the project's own index stays as it is."""
     sizes = (config.corpus.chunk_size,) if kept_by_aws(config) else config.benchmark.chunk_sizes
@@ -47,7 +48,7 @@ def cut_corpus(cycle_id: str, config: LoopConfig) -> dict[str, str]:
     return cut
 
 
-@task(name="choose retrieval")
+@task(name="choose retrieval", **RETRIES)
 def choose_retrieval(
     cycle_id: str,
     config: LoopConfig,
@@ -76,13 +77,13 @@ def choose_retrieval(
     return Setup(snapshot_id=snapshot_id, k=k, retrieval=choice, evalset_ids=tuple(sets), synthetic_of=None)
 
 
-@task(name="with synthetic", cache_policy=NO_CACHE)
+@task(name="with synthetic", cache_policy=NO_CACHE, **RETRIES)
 def with_synthetic(setup: Setup, version: DatasetVersion) -> Setup:
     """The same with the synthetic questions of a dataset, for the arms that learn from them."""
     return setup.model_copy(update={"synthetic_of": version.id})
 
 
-@task(name="train arm", task_run_name="train {name}")
+@task(name="train arm", task_run_name="train {name}", **RETRIES)
 def train_arm(cycle_id: str, config: LoopConfig, setup: Setup, labels: LabelSet, name: str) -> Adapter | None:
     """The arm's adapter; one that exists is not trained again. None for an arm without."""
     arm = benchmarks.arm_of(name)
@@ -94,7 +95,7 @@ def train_arm(cycle_id: str, config: LoopConfig, setup: Setup, labels: LabelSet,
     return adapter
 
 
-@task(name="judge arm", task_run_name="judge {name}")
+@task(name="judge arm", task_run_name="judge {name}", **RETRIES)
 def judge_arm(cycle_id: str, config: LoopConfig, setup: Setup, labels: LabelSet, name: str, adapter: Adapter | None) -> JudgedArm:
     """Every question through the arm's program, judged by each judge. Answers and scores that exist are not made again."""
     db, show = database(), reporter(name)
@@ -114,7 +115,7 @@ def judge_arm(cycle_id: str, config: LoopConfig, setup: Setup, labels: LabelSet,
     return JudgedArm(arm=name, system_id=system.id, reports=reports, trained_on=rows, compiled=compiled)
 
 
-@task(name="write benchmark", cache_policy=NO_CACHE)
+@task(name="write benchmark", cache_policy=NO_CACHE, **RETRIES)
 def write_benchmark(cycle_id: str, config: LoopConfig, setup: Setup, judged: list[JudgedArm], golden: bool) -> Benchmark:
     """The table with its files: summary.csv, samples.json, report.html, benchmark.json."""
     db = database()

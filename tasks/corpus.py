@@ -10,9 +10,10 @@ from csift.labels import register
 from csift.schemas import EvalSet, IngestReport, LabelSet
 from tasks.collaborators import index
 from tasks.progress import reporter
+from tasks.retrying import RETRIES
 
 
-@task(name="ingest")
+@task(name="ingest", **RETRIES)
 def ingest(cycle_id: str, config: LoopConfig) -> IngestReport:
     """Documents → chunks → index; only what changed."""
     with cycles.stage(database(), cycle_id, "ingest") as made:
@@ -23,14 +24,14 @@ def ingest(cycle_id: str, config: LoopConfig) -> IngestReport:
     return report
 
 
-@task(name="register labels")
+@task(name="register labels", **RETRIES)
 def register_labels(cycle_id: str, config: LoopConfig, report: IngestReport) -> LabelSet:
     """Labels against what was ingested, those of changed documents retired."""
     with cycles.stage(database(), cycle_id, "labels"):
         return register(database(), config.project, config.corpus, report)
 
 
-@task(name="freeze eval set")
+@task(name="freeze eval set", **RETRIES)
 def freeze_evalset(cycle_id: str, config: LoopConfig, labels: LabelSet) -> EvalSet:
     """The questions that the gate decides on."""
     with cycles.stage(database(), cycle_id, "eval set") as made:

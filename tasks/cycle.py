@@ -1,7 +1,7 @@
 """The cycle around the stages: the project's lease, the row in Postgres, how it ended."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,12 +13,16 @@ from prefect.runtime import flow_run
 from csift import alerts, approvals, cycles, feedback, registry, triggers
 from csift.config import LoopConfig
 from csift.db import database
-from csift.exceptions import BudgetExhausted
+from csift.db.connection import CUT
+from csift.exceptions import BudgetExhausted, DatabaseError
 from csift.leases import Lease, cycle_lease, hold
 from csift.schemas import BackfillPlan, Cycle, CycleInputs, CycleState, DriftReport, EvalSet, LabelSet, Trigger
 from csift.telemetry.context import inside
 from tasks.drift import watch
 from tasks.events import COMPLETED, emit, send
+from tasks.retrying import RETRIES
+
+LEFT = (*CUT, DatabaseError)  # how it is told that Postgres is away
 
 
 @dataclass(frozen=True)
@@ -41,16 +45,20 @@ def cycle(config: LoopConfig, trigger: str) -> Iterator[CycleRun]:
     Raises:
         CycleRunning: another cycle of the project goes on.
     """
-    db = database()
-    with hold(db, cycle_lease(config.project)) as lease:
-        approvals.close_expired(db, config.project)
-        id_ = cycles.begin(db, config.project, trigger, scheduled_time())
+    with ExitStack() as held:
+        try:
+            db = database()
+            lease = held.enter_context(hold(db, cycle_lease(config.project)))
+            approvals.close_expired(db, config.project)
+            id_ = cycles.begin(db, config.project, trigger, scheduled_time())
+        except LEFT as error:
+            send(alerts.cycle_unrecorded(config.project, trigger, str(error)))
+            raise
         try:
             with inside(project=config.project, cycle=id_, run=str(flow_run.id)):
                 yield CycleRun(id_, lease)
         except Exception as error:
-            cycles.note(db, id_, state=CycleState.FAILED, reason=str(error))
-            send(alerts.cycle_failed(cycles.load(db, id_), isinstance(error, BudgetExhausted)))
+            send(_failed(config, trigger, id_, error))
             raise
         except BaseException:  # Ctrl-C, or Prefect's cancellation
             cycles.note(
@@ -62,6 +70,16 @@ def cycle(config: LoopConfig, trigger: str) -> Iterator[CycleRun]:
             raise
 
 
+def _failed(config: LoopConfig, trigger: str, id_: str, error: Exception) -> alerts.Alert:
+    """Writes down that the cycle failed, and what people are told of it."""
+    db = database()
+    try:
+        cycles.note(db, id_, state=CycleState.FAILED, reason=str(error))
+        return alerts.cycle_failed(cycles.load(db, id_), isinstance(error, BudgetExhausted))
+    except LEFT:  # the next cycle finds it running and marks it as cut off
+        return alerts.cycle_unrecorded(config.project, trigger, str(error))
+
+
 @contextmanager
 def stage(run: CycleRun, name: str) -> Iterator[None]:
     """Times a stage that consists of several tasks."""
@@ -69,7 +87,7 @@ def stage(run: CycleRun, name: str) -> Iterator[None]:
         yield
 
 
-@task(name="decide whether to train", cache_policy=NO_CACHE)
+@task(name="decide whether to train", cache_policy=NO_CACHE, **RETRIES)
 def decide_trigger(
     cycle_id: str, config: LoopConfig, labels: LabelSet, evalset: EvalSet, drift: DriftReport, plan: BackfillPlan | None
 ) -> Trigger:
@@ -94,7 +112,7 @@ def decide_trigger(
     return trigger
 
 
-@task(name="finish", cache_policy=NO_CACHE)
+@task(name="finish", cache_policy=NO_CACHE, **RETRIES)
 def finish(cycle_id: str, state: CycleState, reason: str) -> Cycle:
     """Closes the cycle."""
     cycles.note(database(), cycle_id, state=state, reason=reason)
@@ -103,7 +121,7 @@ def finish(cycle_id: str, state: CycleState, reason: str) -> Cycle:
     return ended
 
 
-@task(name="skip", cache_policy=NO_CACHE)
+@task(name="skip", cache_policy=NO_CACHE, **RETRIES)
 def skip(config: LoopConfig, trigger: str, reason: str) -> Cycle:
     """Records that this cycle did not start."""
     return cycles.skip(database(), config.project, trigger, scheduled_time(), reason)

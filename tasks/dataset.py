@@ -14,9 +14,10 @@ from csift.synthesis import PreferenceResult, SynthesisResult
 from tasks.bedrock import with_model
 from tasks.collaborators import chunks, embedder, judge, retriever, served_teacher, store, trainable_chunks
 from tasks.progress import reporter
+from tasks.retrying import RETRIES
 
 
-@task(name="prefer")
+@task(name="prefer", **RETRIES)
 def prefer(cycle_id: str, config: LoopConfig, labels: LabelSet, synthetic: SynthesisResult, champion: System) -> PreferenceResult:
     """The champion's own answers compared, by a served teacher and with the gold answers."""
     wanted = config.synthesis.preferences
@@ -37,7 +38,7 @@ def prefer(cycle_id: str, config: LoopConfig, labels: LabelSet, synthetic: Synth
     return gold + synthesis.judge_answers(served_teacher(config, cycle_id), answers, texts, report)
 
 
-@task(name="build dataset")
+@task(name="build dataset", **RETRIES)
 def build_dataset(
     cycle_id: str,
     config: LoopConfig,

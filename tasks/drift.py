@@ -14,9 +14,10 @@ from csift.drift import drift_id, latest, monthly_level, read_window, watch_accu
 from csift.reports.wording import drift_sentence
 from csift.schemas import AccuracyWatch, DriftReport
 from tasks.collaborators import embedder, index, store
+from tasks.retrying import RETRIES
 
 
-@task(name="check drift")
+@task(name="check drift", **RETRIES)
 def check_drift(cycle_id: str, config: LoopConfig) -> DriftReport:
     """Reference against current traffic; two windows that were compared before, over the same index, are not compared again."""
     with cycles.stage(database(), cycle_id, "drift") as made:

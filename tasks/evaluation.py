@@ -12,15 +12,16 @@ from csift.schemas import Adapter, CorpusSnapshot, CustomModel, EvalReport, Eval
 from tasks.bedrock import Ask, with_model
 from tasks.collaborators import base_model, instruments, judge, retriever, store
 from tasks.progress import reporter
+from tasks.retrying import RETRIES
 
 
-@task(name="champion")
+@task(name="champion", **RETRIES)
 def current_champion(config: LoopConfig, snapshot: CorpusSnapshot) -> System:
     """The champion that the pointer names; in a new project the base model becomes it."""
     return registry.bootstrap_champion(database(), config.project, _configured(config, snapshot, None))
 
 
-@task(name="challenger")
+@task(name="challenger", **RETRIES)
 def new_challenger(config: LoopConfig, snapshot: CorpusSnapshot, trained: Adapter | CustomModel) -> System:
     """The configured System with the new adapter, or with Bedrock's model in place of its own."""
     if isinstance(trained, CustomModel):
@@ -43,7 +44,7 @@ def _configured(config: LoopConfig, snapshot: CorpusSnapshot, adapter_id: str | 
     )
 
 
-@task(name="evaluate", task_run_name="evaluate {role}")
+@task(name="evaluate", task_run_name="evaluate {role}", **RETRIES)
 def evaluate(cycle_id: str, config: LoopConfig, system: System, evalset: EvalSet, role: str) -> EvalReport:
     """Every question of the set through the System's program; answers and scores that exist are not made again.
 

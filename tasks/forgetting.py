@@ -10,9 +10,10 @@ from csift.schemas import GeneralScore, Retention, System
 from tasks.bedrock import Ask, with_model
 from tasks.collaborators import answering, base_model
 from tasks.progress import reporter
+from tasks.retrying import RETRIES
 
 
-@task(name="forgetting")
+@task(name="forgetting", **RETRIES)
 def score_forgetting(cycle_id: str, config: LoopConfig, champion: System, challenger: System) -> Retention:
     """What the challenger still gets right of the general set, beside the champion and the untrained base model; models that
     have a score are not asked again."""

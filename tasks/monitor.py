@@ -11,9 +11,10 @@ from csift.schemas import ChampionMove, DriftReport, MonitorReport
 from tasks.cycle import scheduled_time
 from tasks.drift import compare, watch
 from tasks.events import send
+from tasks.retrying import RETRIES
 
 
-@task(name="look at the champion", cache_policy=NO_CACHE)
+@task(name="look at the champion", cache_policy=NO_CACHE, **RETRIES)
 def look(config: LoopConfig) -> MonitorReport:
     """What was seen, kept; alerts for what is new of it. The look of one scheduled time is made once."""
     db, at = database(), scheduled_time()

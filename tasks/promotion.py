@@ -15,9 +15,10 @@ from csift.schemas import ChampionMove, EvalReport, EvalSet, GatePolicy, Outlook
 from tasks.collaborators import judge, store
 from tasks.events import send
 from tasks.progress import reporter
+from tasks.retrying import RETRIES
 
 
-@task(name="gate outlook", cache_policy=NO_CACHE)
+@task(name="gate outlook", cache_policy=NO_CACHE, **RETRIES)
 def foresee(config: LoopConfig, evalset: EvalSet) -> Outlook:
     """What tonight's decision can tell, before anything is spent on it. Raises GateError when the gate may not take the judge."""
     db = database()
@@ -31,7 +32,7 @@ def foresee(config: LoopConfig, evalset: EvalSet) -> Outlook:
     return told
 
 
-@task(name="decide")
+@task(name="decide", **RETRIES)
 def decide(
     cycle_id: str, config: LoopConfig, champion: EvalReport, challenger: EvalReport, evalset: EvalSet, retention: Retention
 ) -> PromotionDecision:
@@ -74,7 +75,7 @@ def _rows(decision: PromotionDecision) -> list[dict[str, str]]:
     ]
 
 
-@task(name="promote", cache_policy=NO_CACHE)
+@task(name="promote", cache_policy=NO_CACHE, **RETRIES)
 def promote(cycle_id: str, decision: PromotionDecision, base: System, challenger: System, lease: Lease) -> ChampionMove | None:
     """One atomic pointer move."""
     with cycles.stage(database(), cycle_id, "promote") as made:

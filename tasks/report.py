@@ -20,9 +20,10 @@ from csift.schemas import (
     System,
 )
 from tasks.collaborators import link, store
+from tasks.retrying import RETRIES
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@task(name="report", cache_policy=NO_CACHE, **RETRIES)
 def write_report(
     cycle_id: str,
     champion: System,

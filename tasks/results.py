@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from csift.db import database
 from csift.db.base import now
+from csift.db.connection import steady
 from csift.db.operations import TaskResultRow
 from csift.schemas import Record
 
@@ -38,6 +39,7 @@ class PostgresResults(WritableFileSystem):
 
     # Prefect calls these by name, with `_sync=True` from sync runs and without it from its event loop; both get a plain
     # function.
+    @steady
     def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]
         """The stored bytes. Raises ValueError when there are none, as Prefect's own file systems do."""
         with database().session() as session:
@@ -46,6 +48,7 @@ class PostgresResults(WritableFileSystem):
             raise ValueError(f"no task result {path} in this Postgres; run the flow again, or set CSIFT_DATABASE_URL")
         return content
 
+    @steady
     def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override]
         """Stores the bytes, in place of any under the same key."""
         row = insert(TaskResultRow).values(key=path, content=content, written_at=now())

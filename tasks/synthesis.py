@@ -10,7 +10,6 @@ from prefect.context import TaskRunContext
 
 from csift import synthesis
 from csift.config import LoopConfig
-from csift.exceptions import BudgetExhausted, ConfigError
 from csift.llm import is_served
 from csift.schemas import LabelSet, Teacher
 from csift.settings import settings
@@ -18,12 +17,13 @@ from csift.synthesis import Assignment, Drafts, Harvest, SynthesisResult
 from csift.training import Run, TrainingData, TrainingRow, final_id
 from tasks.collaborators import base_model, embedder, store, trainable_chunks, writer
 from tasks.progress import reporter
+from tasks.retrying import RETRIES
 from tasks.training import done_here
 
 KEPT = timedelta(days=30)  # for which a written assignment is taken from Prefect's results; the ledger keeps its calls for good
 
 
-@task(name="tune teacher")
+@task(name="tune teacher", **RETRIES)
 def tune_teacher(config: LoopConfig, labels: LabelSet) -> Teacher:
     """A local teacher learns to ask; an adapter that was tuned on the same lessons is taken as it is."""
     told = config.teacher
@@ -46,7 +46,7 @@ def tune_teacher(config: LoopConfig, labels: LabelSet) -> Teacher:
     return Teacher(model=told.model, adapter_id=adapter.id)
 
 
-@task(name="reword")
+@task(name="reword", **RETRIES)
 def reword(cycle_id: str, config: LoopConfig, labels: LabelSet, teacher: Teacher) -> Harvest:
     """People's training questions in other words; the harvest starts with them."""
     chunks = trainable_chunks(config.project, labels.snapshot_id)
@@ -54,7 +54,7 @@ def reword(cycle_id: str, config: LoopConfig, labels: LabelSet, teacher: Teacher
     return _gathered(config, labels, Harvest(), [drafts])
 
 
-@task(name="deal")
+@task(name="deal", **RETRIES)
 def deal(
     cycle_id: str, config: LoopConfig, labels: LabelSet, teacher: Teacher, number: int, harvest: Harvest
 ) -> list[Assignment]:
@@ -71,20 +71,12 @@ def _same_work(context: TaskRunContext, given: dict[str, Any]) -> str:
     return "-".join(["write", *asked, *synthesis.prompt_hashes().values()])
 
 
-def _passing(task: Any, run: Any, state: Any) -> bool:
-    """Neither an empty budget nor a wrong setting goes away by itself."""
-    error = state.result(raise_on_failure=False)
-    return not isinstance(error, BudgetExhausted | ConfigError)
-
-
 @task(
     name="write",
     task_run_name="write {assignment.count} questions",
     cache_key_fn=_same_work,
     cache_expiration=KEPT,
-    retries=2,
-    retry_delay_seconds=[10, 60],
-    retry_condition_fn=_passing,
+    **RETRIES,
 )
 def write(cycle_id: str, config: LoopConfig, labels: LabelSet, teacher: Teacher, assignment: Assignment) -> Drafts:
     """One assignment, most often one document; every call is in the ledger."""
@@ -92,13 +84,13 @@ def write(cycle_id: str, config: LoopConfig, labels: LabelSet, teacher: Teacher,
     return writer(config, cycle_id, teacher).write(assignment, chunks)
 
 
-@task(name="gather", cache_policy=NO_CACHE)
+@task(name="gather", cache_policy=NO_CACHE, **RETRIES)
 def gather(config: LoopConfig, labels: LabelSet, harvest: Harvest, drafts: list[Drafts]) -> Harvest:
     """The round's drafts behind the filters that need them all."""
     return _gathered(config, labels, harvest, drafts)
 
 
-@task(name="accept", cache_policy=NO_CACHE)
+@task(name="accept", cache_policy=NO_CACHE, **RETRIES)
 def accept(teacher: Teacher, harvest: Harvest) -> SynthesisResult:
     """What the rounds have brought, as training examples."""
     return synthesis.result(harvest, teacher.name)

@@ -23,12 +23,13 @@ from tasks.bedrock import customized
 from tasks.collaborators import base_model, chunks, find_adapter, store, trainable_chunks
 from tasks.gpu_pool import GpuPool
 from tasks.progress import reporter
+from tasks.retrying import RETRIES
 
 TRAIN = "train"  # the kind of these jobs
 GONE = 10.0  # seconds; with the project's lease in hand nobody else trains here, so the wait for a killed process is short
 
 
-@task(name="train")
+@task(name="train", **RETRIES)
 def train(cycle_id: str, config: LoopConfig, dataset: DatasetVersion) -> Adapter | CustomModel:
     """The stages of the configuration; a checkpoint of a killed run is taken up, an adapter that exists is not trained again.
 
@@ -52,7 +53,7 @@ def train(cycle_id: str, config: LoopConfig, dataset: DatasetVersion) -> Adapter
     return adapter
 
 
-@task(name="work", cache_policy=NO_CACHE)
+@task(name="work", cache_policy=NO_CACHE, **RETRIES)
 def work(job_id: str) -> str:
     """A worker of the gpu pool takes a training job, if nobody else has it, and does it. Says what came of it."""
     db = database()

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 _DATA = tempfile.TemporaryDirectory(prefix="csift-tests-", ignore_cleanup_errors=True)
@@ -108,6 +109,25 @@ def prefect_server(db: Database) -> Iterator[None]:
         ):
             result_storage()
             yield
+
+
+@pytest.fixture
+def sent() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """The payloads of csift's own events until now, oldest first."""
+    from prefect.events.clients import AssertingEventsClient
+    from prefect.events.worker import EventsWorker
+
+    AssertingEventsClient.reset()
+    EventsWorker.set_client_override(AssertingEventsClient)
+
+    def payloads() -> list[dict[str, Any]]:
+        EventsWorker.instance().wait_until_empty()
+        events = [event for client in AssertingEventsClient.all for event in client.events]
+        return [event.payload for event in events if event.event.startswith("csift.")]
+
+    yield payloads
+    EventsWorker.instance().drain()
+    EventsWorker.set_client_override(None)
 
 
 @pytest.fixture

@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from threading import Barrier
 
 import pytest
+import sqlalchemy as sa
 
+from csift import cycles
 from csift.db import Database
 from csift.exceptions import CycleRunning, GateError
 from csift.leases import Lease, hold, holder
@@ -87,6 +90,59 @@ def test_a_holder_that_was_overtaken_cannot_publish(db: Database, project: str) 
             stale.check(session)
         with db.session() as session:
             fresh.check(session)
+
+
+def cut(db: Database, name: str) -> None:
+    """Ends the session that holds the lease, as a restart of Postgres does."""
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    with db.session() as session:
+        session.execute(
+            sa.text(f"{kill} AND (classid::bigint << 32 | objid::bigint) = hashtextextended(:name, 0)"), {"name": name}
+        )
+
+
+def awaited(holds: Callable[[], object]) -> None:
+    """Looks again and again until it holds."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_lock_that_ended_with_its_connection_is_taken_again(db: Database, project: str) -> None:
+    with hold(db, project) as lease:
+        cut(db, project)
+        awaited(lambda: holder(db, project) is None)
+        awaited(lambda: holder(db, project))
+        assert str(os.getpid()) in str(holder(db, project))
+        with db.session() as session:
+            lease.check(session)
+        with pytest.raises(CycleRunning), hold(db, project):
+            pytest.fail("held twice")
+    assert holder(db, project) is None
+
+
+def test_one_that_another_took_meanwhile_is_lost_and_its_cycle_begins_no_stage(db: Database, project: str) -> None:
+    night = datetime(2026, 11, 20, 2, tzinfo=UTC)
+
+    def overtaken() -> bool:
+        cut(db, project)
+        with suppress(CycleRunning), hold(db, project):  # else the first was quicker to take it again
+            cycles.begin(db, project, "manual", night + timedelta(hours=1))
+            return True
+        return False
+
+    with hold(db, project) as stale:
+        id_ = cycles.begin(db, project, "schedule", night)
+        awaited(overtaken)
+        with pytest.raises(GateError, match="nothing was published"), db.session() as session:
+            stale.check(session)
+        with (
+            pytest.raises(GateError, match=f"another run took over from {id_}.* stops before train"),
+            cycles.stage(db, id_, "train"),
+        ):
+            pytest.fail("trained")
+    assert holder(db, project) is None
 
 
 def test_a_lease_that_nobody_took_is_refused(db: Database, project: str) -> None:

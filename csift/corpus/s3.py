@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from csift.corpus.document import Unusable
 from csift.corpus.sources import Listing, SourceFile, too_large
 from csift.exceptions import CorpusError
-from csift.s3 import DENIED, GONE, code_of, make_client, told
+from csift.s3 import DENIED, GONE, code_of, make_client, read_object, told
 
 
 def list_prefix(location: str, client: Any = None) -> Listing:
@@ -49,8 +49,7 @@ def _take(listing: Listing, client: Any, bucket: str, prefix: str, entry: dict[s
 def _read(client: Any, bucket: str, key: str, etag: str) -> bytes:
     """The bytes of an object. Gone or denied it is Unusable; all else would make documents vanish, and ends the ingest."""
     with _told(f"s3://{bucket}/{key}", bucket, one=True):
-        body = client.get_object(Bucket=bucket, Key=key, IfMatch=etag)["Body"]
-        return b"".join(body.iter_chunks(2**20))  # to its end, which checks the length
+        return read_object(client, Bucket=bucket, Key=key, IfMatch=etag)
 
 
 @contextmanager

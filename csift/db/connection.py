@@ -3,14 +3,17 @@
 import atexit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import psutil
+import psycopg2
 import sqlalchemy as sa
+import tenacity
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from csift.exceptions import CycleRunning, DatabaseError
@@ -20,6 +23,11 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0013"  # the newest revision; tests hold it against the migrations folder
 MIGRATION_LOCK = 7_263_481  # any constant: one process migrates at a time
 LOCK_NOT_AVAILABLE = "55P03"  # Postgres's code of a lock_timeout that ran out
+CUT = (OperationalError, InterfaceError, InternalError)  # how psycopg2 tells of a connection that ended, or cannot be made
+LOOK = 0.5  # seconds between two looks at whether Postgres is there again
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # A worker that lost its machine must not keep its session, and with it its lease, for the two hours of Linux's default.
 KEEPALIVE = {
@@ -33,12 +41,20 @@ KEEPALIVE = {
 
 
 class Database:
-    """A migrated Postgres. `within` is a connection whose transaction all sessions are part of."""
+    """A migrated Postgres. While it restarts, new connections wait for it; what it cut off in a transaction is an error of `CUT`.
 
-    def __init__(self, url: sa.URL, engine: sa.Engine | None = None, within: sa.Connection | None = None) -> None:
+    Every use raises DatabaseError when it stays away for longer than `patience` seconds; without patience it raises one of `CUT`.
+    """
+
+    def __init__(self, url: sa.URL, patience: float = 0.0) -> None:
         self.url = url
-        self.engine = engine or sa.create_engine(url, connect_args=KEEPALIVE, pool_pre_ping=True)
-        self._within = within
+        self.engine = sa.create_engine(url, connect_args=KEEPALIVE, pool_pre_ping=True)
+        self._within: sa.Connection | None = None  # whose transaction all sessions of a rehearsal are part of
+        self._patience = patience
+        self._reached = False  # a Postgres that was never there is not waited for
+        self._given_up = False  # nor one that others have waited for in vain
+        sa.event.listen(self.engine, "do_connect", self._connect)
+        sa.event.listen(self.engine, "handle_error", _cut)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -57,7 +73,9 @@ class Database:
         with self.engine.connect() as connection, connection.begin() as transaction:
             connection.execute(sa.text("SET LOCAL lock_timeout = '500ms'"))  # below Postgres's deadlock_timeout: the others win
             try:
-                yield Database(self.url, self.engine, connection)
+                within = copy(self)
+                within._within = connection
+                yield within
             except OperationalError as error:
                 if getattr(error.orig, "pgcode", None) != LOCK_NOT_AVAILABLE:
                     raise
@@ -68,6 +86,40 @@ class Database:
     def close(self) -> None:
         """Closes the pooled connections."""
         self.engine.dispose()
+
+    def _connect(self, dialect: Any, record: Any, arguments: Any, parameters: Any) -> Any:
+        """In place of SQLAlchemy's own."""
+        tries = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(psycopg2.OperationalError),
+            stop=tenacity.stop_after_delay(self._patience if self._reached and not self._given_up else 0.0),
+            wait=tenacity.wait_fixed(LOOK),
+            reraise=True,
+        )
+        try:
+            made = tries(dialect.connect, *arguments, **parameters)
+        except psycopg2.OperationalError as error:
+            if not (self._reached and self._patience):
+                raise
+            self._given_up = True
+            first = str(error).strip().splitlines()[0]
+            raise DatabaseError(
+                f"Postgres was away for more than {self._patience:g} s: {first}; start it and run again, and it continues"
+            ) from None
+        self._reached, self._given_up = True, False
+        return made
+
+
+def _cut(met: sa.engine.ExceptionContext) -> OperationalError | None:
+    """Of a crashed server psycopg2 now and then tells by an error of no kind."""
+    if met.is_disconnect and not isinstance(met.sqlalchemy_exception, CUT):
+        return OperationalError(met.statement, met.parameters, met.original_exception, connection_invalidated=True)
+    return None
+
+
+def steady(work: Callable[P, R]) -> Callable[P, R]:
+    """Of a transaction that changes nothing when it is made twice: it is made again when its connection is cut."""
+    again = tenacity.retry(retry=tenacity.retry_if_exception_type(CUT), stop=tenacity.stop_after_attempt(3), reraise=True)
+    return again(work)
 
 
 @lru_cache(maxsize=1)
@@ -99,8 +151,8 @@ def connect(where: Settings) -> Database:
         DatabaseError: the embedded one does not start, or the URL is none of a Postgres.
     """
     if where.database_url is None:
-        return Database(_embedded(where.root))
-    return Database(_parse(where.database_url.get_secret_value()))
+        return Database(_embedded(where.root), where.database_patience)
+    return Database(_parse(where.database_url.get_secret_value()), where.database_patience)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from contextvars import copy_context
 from functools import cached_property
 from typing import Any, TypeVar
 
+from csift.db.connection import CUT
 from csift.exceptions import CsiftError, TeacherError
 from csift.interfaces import Progress, no_progress
 from csift.llm.engine import Caller, DspyEngine, ItemFailed, language_model
@@ -71,7 +72,7 @@ class LanguageModel:
             except LMError as error:
                 if isinstance(error.__cause__, ItemFailed):
                     return error.__cause__.failure
-                if isinstance(error.__cause__, CsiftError):
+                if isinstance(error.__cause__, (CsiftError, *CUT)):
                     raise error.__cause__ from None
                 raise
 

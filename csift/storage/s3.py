@@ -15,7 +15,7 @@ from typing import Any
 
 from csift.exceptions import StorageError
 from csift.hashing import sha256
-from csift.s3 import GONE, code_of, make_client, told
+from csift.s3 import GONE, code_of, make_client, read_object, told
 from csift.schemas import StoredObject
 from csift.storage.artifact import MANIFEST, check_key, file_sha256, listed, read_manifest, write_manifest
 
@@ -61,8 +61,7 @@ class S3Store:
 
         with self._told("read", self.uri(key)):
             try:
-                body = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
-                return b"".join(body.iter_chunks(2**20))  # to its end, which checks the length
+                return read_object(self._client, Bucket=self.bucket, Key=self._key(key))
             except ClientError as error:
                 if code_of(error) in GONE:
                     raise StorageError(f"cannot read {self.uri(key)}: no such object; restore it or run again") from None

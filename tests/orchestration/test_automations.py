@@ -43,20 +43,31 @@ def test_every_event_has_one_and_again_changes_nothing(client: SyncPrefectClient
     again = install(client, project, HOOK)
 
     assert first == again == sorted(made)
-    assert {name.split(": ")[1] for name in first} == {*get_args(Event), "csift.cycle.missed"}
+    assert {name.split(": ")[1] for name in first} == {*get_args(Event), "csift.run.crashed", "csift.cycle.missed", "silent runs"}
     assert {found.id for found in of(client, project).values()} == {found.id for found in made.values()}
     missed = made[f"csift {project}: csift.cycle.missed"].trigger
     assert (missed.posture.value, missed.expect) == ("Proactive", {"csift.cycle.completed"})
     assert missed.within == timedelta(hours=26)
-    assert all(f"csift.project.{project}" in found.trigger.match["prefect.resource.id"] for found in made.values())
+    for name, found in made.items():
+        about_runs = name.endswith(("silent runs", "csift.run.crashed"))
+        assert about_runs or f"csift.project.{project}" in found.trigger.match["prefect.resource.id"]
+        assert not about_runs or found.trigger.match_related["prefect.resource.id"] == ["prefect.tag.csift"]
 
 
-def test_without_anybody_to_tell_there_are_none_and_other_projects_keep_theirs(client: SyncPrefectClient, project: str) -> None:
+def test_a_run_that_is_silent_for_ninety_seconds_is_called_crashed(client: SyncPrefectClient, project: str) -> None:
+    install(client, project, told())
+    (made,) = of(client, project).values()
+    assert made.trigger.within == timedelta(seconds=90)
+    assert (made.actions[0].type, made.actions[0].state.value) == ("change-flow-run-state", "CRASHED")
+    assert "for 90 s; the next run continues" in made.actions[0].message
+
+
+def test_without_anybody_to_tell_nobody_is_and_other_projects_keep_theirs(client: SyncPrefectClient, project: str) -> None:
     install(client, project, HOOK)
     install(client, f"{project}-2", HOOK)
-    assert install(client, project, told()) == []
-    assert of(client, project) == {}
-    assert len(of(client, f"{project}-2")) == 8
+    assert install(client, project, told()) == [f"csift {project}: silent runs"]
+    assert len(of(client, project)) == 1
+    assert len(of(client, f"{project}-2")) == 10
 
 
 def test_a_channel_each_for_what_the_settings_name(client: SyncPrefectClient, project: str) -> None:
@@ -65,8 +76,12 @@ def test_a_channel_each_for_what_the_settings_name(client: SyncPrefectClient, pr
         alert_email="a@b.example, c@d.example", alert_email_from="csift@b.example", sendgrid_api_key="key",
     )  # fmt: skip
     install(client, project, everything)
-    for found in of(client, project).values():
-        assert [action.type for action in found.actions] == ["call-webhook", "send-notification", "send-notification"]
+    for name, found in of(client, project).items():
+        assert name.endswith("silent runs") or [action.type for action in found.actions] == [
+            "call-webhook",
+            "send-notification",
+            "send-notification",
+        ]
 
 
 def test_a_mail_without_a_sender_is_refused() -> None:
@@ -85,6 +100,7 @@ def samples() -> list[Alert]:
         alerts.drift_detected("p", sample_drift()),
         alerts.cycle_failed(failed, budget=False),
         alerts.cycle_failed(failed, budget=True),
+        alerts.cycle_unrecorded("p", "schedule", "no database"),
         alerts.promotion_made("p", sample_decision(), "/d.html"),
         alerts.approval_asked(sample_decision(), datetime(2026, 11, 22, 10, tzinfo=UTC), "/d.html"),
         alerts.evalset_exhausted("p", "evalset-1", "9% of the budget is left."),
@@ -99,6 +115,16 @@ def test_what_a_webhook_is_sent_is_json_with_every_field(alert: Alert) -> None:
     sent = json.loads(jinja2.Environment().from_string(made.actions[0].payload).render(event=event))  # type: ignore[union-attr]
     assert sent == event["payload"]
     assert all(sent[name] for name in sent)
+
+
+def test_what_a_webhook_is_sent_of_a_crashed_run_is_json() -> None:
+    (channel,) = channels(HOOK)
+    made = next(one for one in automations("p", [(channel, uuid4())]) if one.name.endswith("csift.run.crashed"))
+    told = {"flow": {"name": "nightly"}, "flow_run": {"id": "1", "name": "old-owl", "state": {"message": 'said "no"\nand left'}}}
+    sent = json.loads(jinja2.Environment().from_string(made.actions[0].payload).render(told))  # type: ignore[union-attr]
+    assert sent["happened"] == 'A run of nightly (old-owl) crashed: said "no"\nand left'
+    assert (sent["event"], sent["project"], sent["link"]) == ("csift.run.crashed", "p", "flow run 1")
+    assert set(sent) == set(Alert.model_fields)
 
 
 def test_every_event_is_made_by_something() -> None:

@@ -1,4 +1,4 @@
-"""A real Prefect server and worker as `csift up` starts them, on one small project, for the tests of this folder."""
+"""A real Prefect server and worker as `csift up` starts them, on one small project."""
 
 import json
 import os
