@@ -1,6 +1,6 @@
 """What a person does in Prefect's UI, in a real browser: a run with a changed parameter, and a word on a promotion.
 
-The screenshots stay in pytest's temporary folder; docs/ui-form.png, ui-run.png and ui-approval.png are copies of them.
+The screenshots stay in pytest's temporary folder; docs/ui-*.png are copies of them.
 """
 
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ import json, sys, tempfile
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from champions import Project, snapshot_of
+from samples import sample_decision
 from csift import approvals, registry
 from csift.db import database
 from csift.leases import hold
@@ -30,7 +31,9 @@ from tasks.collaborators import store
 with hold(database(), "a night") as lease:
     made = Project(database(), "gate", snapshot_of(database(), "gate", Path(tempfile.mkdtemp())), lease)
     base = registry.bootstrap_champion(database(), "gate", made.system(1))
-    decision = made.decision(base, made.system({k}))
+    ids = {{"champion_system_id": base.id, "challenger_system_id": made.system({k}).id}}
+    evidence = sample_decision().evidence.model_copy(update={{"project": "gate", **ids}})
+    decision = registry.save_decision(database(), sample_decision(evidence=evidence))
     approvals.ask(database(), store(), decision.id, {hours}, lease)
 print(json.dumps(decision.id))
 """
@@ -67,7 +70,7 @@ def field(page: Page, title: str) -> Locator:
 
 def test_a_bad_value_is_refused_and_a_changed_one_runs_to_its_end(served: Served, page: Page, tmp_path: Path) -> None:
     page.goto(f"{served.url}/deployments")
-    page.get_by_role("link", name="nightly", exact=True).click()
+    page.locator("a.deployment-list__name", has_text="nightly").click()
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("Custom run").click()
 
@@ -82,7 +85,9 @@ def test_a_bad_value_is_refused_and_a_changed_one_runs_to_its_end(served: Served
 
     chunks.locator("input").fill("99")
     page.get_by_role("button", name="Submit").click()
-    expect(page.get_by_text("'config.retrieval.k'. Failure reason: 99 is greater than the maximum of 20").first).to_be_visible()
+    refused = page.get_by_text("'config.retrieval.k'. Failure reason: 99 is greater than the maximum of 20").first
+    expect(refused).to_be_visible()
+    page.evaluate("Promise.allSettled(document.getAnimations().map(moving => moving.finished))")  # it slides into its place
     page.screenshot(path=tmp_path / "ui-refused.png")
     assert [run for run in served.api.read_flow_runs() if not run.auto_scheduled] == []
 
