@@ -41,6 +41,7 @@ class CorpusConfig(Section):
     chunk_overlap: int = Field(60, ge=0, title="Chunk overlap", description="What neighbouring chunks share, in the same units")
     scrub: tuple[str, ...] = Field(PII, title="Scrubbed", description="Kinds of personal data replaced before anything is stored")
     allow: tuple[str, ...] = Field((), description="Names and addresses that belong to the corpus and stay")
+    read_seconds: int = Field(60, ge=1, description="CPU seconds that one PDF, Word or HTML file may take to be read")
     eval_share: float = Field(0.3, gt=0, lt=1, description="Share of documents kept for evaluation, where a row names no split")
     golden_share: float = Field(0.1, ge=0, lt=1, description="Share of documents kept for the golden part, likewise")
 

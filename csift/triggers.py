@@ -13,9 +13,9 @@ from csift.config import LoopConfig, TriggerConfig
 from csift.hashing import content_id
 from csift.schemas import AccuracyWatch, CycleInputs, EvalSet, HumanFeedback, LabelSet, Partition, Trigger
 
-# paths, as what they lead to counts; and what decides when and whether to look, not what comes of it
+# paths and limits, as what they lead to counts; and what decides when and whether to look, not what comes of it
 UNTOLD: Any = {
-    "corpus": {"sources", "questions"},
+    "corpus": {"sources", "questions", "read_seconds"},
     "drift": True,
     "trigger": True,
     "monitor": True,

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -36,6 +37,15 @@ def pdf_of(*pages: str) -> bytes:
     size = len(objects) + 1
     trailer = b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % (size, len(made))
     return made + b"xref\n0 %d\n0000000000 65535 f \n%s" % (size, table) + trailer
+
+
+def endless_pdf() -> bytes:
+    """A page whose contents draw one word a million times: small as a file, hours of reading."""
+    drawn = zlib.compress(b"BT /F1 12 Tf 72 720 Td " + b"(word) Tj " * 3_000_000 + b" ET", 9)
+    page = pdf_of("PLACE")
+    begin, end = page.index(b"<< /Length"), page.index(b"endstream")
+    stream = b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\n" % (len(drawn), drawn)
+    return page[:begin] + stream + page[end:]
 
 
 def encrypted_pdf(password: str) -> bytes:
@@ -86,6 +96,10 @@ def test_a_page_is_read_as_it_is_shown() -> None:
     assert parse("a.html", page.encode()) == (
         "# Orrin pump\n\nIt weighs 29 kg.\nIt is blue.\n\n### Parts\n\n- pipe\n- valve A\n\nPart | Weight\npipe | 2 kg\n\na\nb"
     )
+
+
+def test_what_a_page_says_of_its_own_kind_is_no_text() -> None:
+    assert parse("a.html", b"<!DOCTYPE html><!-- draft --><p>Blue.") == "Blue."
 
 
 def test_a_page_without_a_heading_has_its_title_as_one() -> None:

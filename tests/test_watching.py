@@ -40,7 +40,7 @@ CONFIG = LoopConfig.model_validate({
 @pytest.fixture
 def watched(empty: str, tmp_path: Path) -> Iterator[Database]:
     """A database of the test's own, with rows."""
-    with closing(open_database(Settings(data_dir=tmp_path, database_url=SecretStr(empty)))) as opened:
+    with closing(open_database(Settings(data_dir=tmp_path, database_url=SecretStr(empty), database_patience=0))) as opened:
         fill(opened)
         yield opened
 

@@ -74,7 +74,7 @@ def ingest(
     scrubber = Scrubber(corpus.scrub, corpus.allow)
     found = _Found()
     for source in corpus.sources:
-        _read(found, source, Reader(db, source.format, scrubber), progress, s3)
+        _read(found, source, Reader(db, source.format, scrubber, corpus.read_seconds), progress, s3)
     if not found.documents:
         raise CorpusError(_nothing(corpus, found.skipped))
     chunking = Chunking(unit=corpus.chunk_by, size=corpus.chunk_size, overlap=corpus.chunk_overlap)

@@ -15,7 +15,7 @@ from typing import Any
 from csift.corpus.document import NO_TEXT, Unusable, clean
 
 MAX_UNPACKED = 100 * 2**20  # bytes; what a .docx may hold when it is unpacked
-OWN_VERSION = 1  # raise when csift itself makes other documents or labels of the same bytes
+OWN_VERSION = 2  # raise when csift itself makes other documents or labels of the same bytes
 
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
 UNSEEN = ["script", "style", "noscript", "template", "svg", "iframe", "object", "canvas", "select", "button", "dialog"]
@@ -23,6 +23,7 @@ BLOCKS = [
     *("address", "article", "aside", "blockquote", "body", "dd", "details", "div", "dl", "dt", "figcaption", "figure", "footer"),
     *("form", "header", "hr", "main", "nav", "ol", "p", "pre", "section", "summary", "table", "ul"),
 ]
+ITEMS = {"li", "td", "th"}
 HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 
 
@@ -63,7 +64,7 @@ def plain(content: bytes) -> str:
 
 def html(content: bytes) -> str:
     """What a reader of the page sees; scripts, styles and hidden parts are left out. The page says its own encoding."""
-    from bs4 import BeautifulSoup, Comment, NavigableString
+    from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(content, "lxml")
     if soup.contains_replacement_characters:
@@ -72,39 +73,51 @@ def html(content: bytes) -> str:
     for tag in soup.find_all([*UNSEEN, "head"]) + [tag for tag in soup.find_all(True) if _hidden(tag)]:
         if not tag.decomposed:
             tag.decompose()
-    for string in soup.find_all(string=True):
-        if not isinstance(string, Comment) and string.find_parent("pre") is None:
-            string.replace_with(NavigableString(re.sub(r"\s+", " ", string)))  # as browsers show it
     if not soup.get_text(strip=True):
         raise Unusable("holds no text beside scripts and hidden parts; save the page as it is shown")
-    has_title = soup.find("h1") is not None
-    _mark(soup)
-    text = "\n".join(line.strip(" \t") for line in soup.get_text().split("\n"))
-    return NO_TEXT.sub("", f"# {title}\n\n{text}" if title and not has_title else text)
+    text = "\n".join(line.strip(" \t") for line in "".join(_shown(soup)).split("\n"))
+    return NO_TEXT.sub("", f"# {title}\n\n{text}" if title and soup.find("h1") is None else text)
 
 
 def _hidden(tag: Any) -> bool:
     return tag.has_attr("hidden") or tag.get("aria-hidden") == "true" or bool(HIDDEN.search(str(tag.get("style", ""))))
 
 
-def _mark(soup: Any) -> None:
-    """Writes line ends and heading marks into the text, so that the tags can go."""
-    for tag in soup.find_all(list(HEADINGS)):
-        words = " ".join(tag.get_text(" ").split())
-        tag.replace_with(f"\n\n{'#' * HEADINGS[tag.name]} {words}\n\n" if words else "\n\n")
-    for tag in soup.find_all("br"):
-        tag.replace_with("\n")
-    for tag in soup.find_all("li"):
-        tag.insert_before("\n- ")
-    for tag in soup.find_all(["td", "th"]):
-        if tag.find_next_sibling(["td", "th"]):
-            tag.insert_after(" | ")
-    for tag in soup.find_all("tr"):
-        tag.insert_after("\n")
-    for tag in soup.find_all(BLOCKS):
-        gap = "\n" if tag.find_parent(["li", "td", "th"]) else "\n\n"
-        tag.insert_before(gap)
-        tag.insert_after(gap)
+def _shown(soup: Any) -> Iterator[str]:
+    """The words of a page, with line ends and heading marks in place of tags. In one go, without recursion: pages may be nested
+    as deeply and be as long as they like."""
+    from bs4 import CData, NavigableString, Tag
+
+    left: list[tuple[Any, bool, bool]] = [(soup, False, False)]  # with whether it is in an item or cell, and in <pre>
+    while left:
+        node, inside, as_is = left.pop()
+        if type(node) is str:
+            yield node
+        elif type(node) in {NavigableString, CData}:
+            yield str(node) if as_is else re.sub(r"\s+", " ", node)  # as browsers show it
+        elif isinstance(node, Tag) and node.name in HEADINGS:
+            words = " ".join(node.get_text(" ").split())
+            yield f"\n\n{'#' * HEADINGS[node.name]} {words}\n\n" if words else "\n\n"
+        elif isinstance(node, Tag):
+            before, after = _around(node, inside)
+            yield before
+            left.append((after, inside, as_is))
+            inside, as_is = inside or node.name in ITEMS, as_is or node.name == "pre"
+            left.extend((child, inside, as_is) for child in reversed(node.contents))
+
+
+def _around(tag: Any, inside: bool) -> tuple[str, str]:
+    """What stands for a tag before and after its words; `inside` an item or a cell there are no empty lines."""
+    if tag.name == "br":
+        return "\n", ""
+    if tag.name == "li":
+        return "\n- ", ""
+    if tag.name in {"td", "th"}:
+        return "", " | " if tag.find_next_sibling(["td", "th"]) else ""
+    if tag.name == "tr":
+        return "", "\n"
+    gap = "" if tag.name not in BLOCKS else "\n" if inside else "\n\n"
+    return gap, gap
 
 
 def pdf(content: bytes) -> str:

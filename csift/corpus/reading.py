@@ -15,7 +15,8 @@ from sqlalchemy.dialects.postgresql import insert
 from csift.corpus import cuad
 from csift.corpus.document import Document, Unusable
 from csift.corpus.near_duplicates import HASHES, WORDS, signature
-from csift.corpus.parsers import PARSERS, parse, parser_version, suffix
+from csift.corpus.parsers import LIBRARIES, PARSERS, parse, parser_version, suffix
+from csift.corpus.sandbox import Sandbox
 from csift.corpus.scrub import Scrubber
 from csift.corpus.sources import MAX_BYTES, SourceFile
 from csift.corpus.tables import Parsed, parse_csv, parse_jsonl
@@ -58,10 +59,11 @@ class _Known:
 
 
 class Reader:
-    """Reads files in a source's format with one scrubber."""
+    """Reads files in a source's format with one scrubber; `seconds` of CPU time that one may take of a library that parses it."""
 
-    def __init__(self, db: Database, layout: Literal["files", "cuad"], scrubber: Scrubber) -> None:
+    def __init__(self, db: Database, layout: Literal["files", "cuad"], scrubber: Scrubber, seconds: int) -> None:
         self.db, self.layout, self.scrubber = db, layout, scrubber
+        self._sandbox = Sandbox(seconds)
         self._scrubber_id = scrubber.id
 
     def read(self, files: list[SourceFile], progress: Progress) -> list[FileRecord]:
@@ -71,7 +73,7 @@ class Reader:
             CorpusError: a bucket stopped to answer.
         """
         records: list[FileRecord] = []
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
+        with ThreadPoolExecutor(CONNECTIONS) as pool, self._sandbox:
             for batch in _batches(files):
                 records += self._batch(batch, pool)
                 progress("ingest", len(records), len(files), "files read")
@@ -106,12 +108,14 @@ class Reader:
             except Unusable as problem:
                 return _unusable(file.name, problem)
             version = sha256(content)
-        how = [self.layout, parser_version(suffix(file.name)), self._scrubber_id, SIGNATURES]
+        ending = suffix(file.name)
+        limit = [self._sandbox.seconds] if ending in LIBRARIES else []  # what took too long is read again under another one
+        how = [self.layout, parser_version(ending), *limit, self._scrubber_id, SIGNATURES]
         return _Known(file, content_id("file", [file.name, version, *how]), content)
 
     def _parse(self, name: str, content: bytes, store: "_Store") -> FileRecord:
         try:
-            parsed = _parse(self.layout, name, content)
+            parsed = self._parsed(name, content)
         except Unusable as problem:
             return _unusable(name, problem)
         return FileRecord(
@@ -119,6 +123,20 @@ class Reader:
             labels=tuple(self._scrub_label(label) for label in parsed.labels),
             skipped=tuple(parsed.skipped),
         )
+
+    def _parsed(self, name: str, content: bytes) -> Parsed:
+        if self.layout == "cuad":
+            return cuad.parse_cuad(name, content)
+        ending = suffix(name)
+        if ending == ".csv":
+            return parse_csv(name, content)
+        if ending == ".jsonl":
+            return parse_jsonl(name, content)
+        if ending in LIBRARIES:
+            return Parsed(documents=[Document(name, self._sandbox.parse(name, content))])
+        if ending in PARSERS:
+            return Parsed(documents=[Document(name, parse(name, content))])
+        raise Unusable(f"is none of {', '.join(FORMATS)}; convert it or remove it")
 
     def _scrub(self, documents: list[Document], store: "_Store") -> Iterator[ReadDocument]:
         """A document of a changed file is not scrubbed again when it did not change itself."""
@@ -183,19 +201,6 @@ def _content(known: _Known) -> bytes | Unusable:
 
 def _unusable(name: str, problem: Unusable) -> FileRecord:
     return FileRecord(skipped=(SkippedDocument(document_id=name, reason=str(problem)),))
-
-
-def _parse(layout: Literal["files", "cuad"], name: str, content: bytes) -> Parsed:
-    if layout == "cuad":
-        return cuad.parse_cuad(name, content)
-    ending = suffix(name)
-    if ending == ".csv":
-        return parse_csv(name, content)
-    if ending == ".jsonl":
-        return parse_jsonl(name, content)
-    if ending in PARSERS:
-        return Parsed(documents=[Document(name, parse(name, content))])
-    raise Unusable(f"is none of {', '.join(FORMATS)}; convert it or remove it")
 
 
 class Texts(Mapping[str, str]):

