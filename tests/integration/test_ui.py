@@ -87,7 +87,9 @@ def test_a_bad_value_is_refused_and_a_changed_one_runs_to_its_end(served: Served
     page.get_by_role("button", name="Submit").click()
     refused = page.get_by_text("'config.retrieval.k'. Failure reason: 99 is greater than the maximum of 20").first
     expect(refused).to_be_visible()
-    page.evaluate("Promise.allSettled(document.getAnimations().map(moving => moving.finished))")  # it slides into its place
+    until(
+        lambda: refused.bounding_box() or {}, lambda box: box["y"] + box["height"] < page.viewport_size["height"] - 20
+    )  # slides in
     page.screenshot(path=tmp_path / "ui-refused.png")
     assert [run for run in served.api.read_flow_runs() if not run.auto_scheduled] == []
 
@@ -105,8 +107,10 @@ def test_a_promotion_waits_for_a_person_and_fails_at_its_deadline(served: Served
     def asked(k: int, hours: float) -> str:
         return str(on_data(served.data, ASKED.format(tests=str(Path(__file__).parents[1]), k=k, hours=hours)))
 
-    late, decision = asked(2, 1e-9), asked(3, 8)
-    expired = served.run("approve/approve", decision=late)
+    late = served.until(served.run("approve/approve", decision=asked(2, 1e-9)), lambda seen: seen.state.is_final())
+    assert (late.state.name, late.state.message) == ("Failed", "The flow was paused and never resumed.")
+
+    decision = asked(3, 8)
     run = served.until(served.run("approve/approve", decision=decision), lambda seen: seen.state.name == "Suspended")
 
     page.goto(f"{served.url}/runs/flow-run/{run.id}")
@@ -121,6 +125,3 @@ def test_a_promotion_waits_for_a_person_and_fails_at_its_deadline(served: Served
     form.get_by_role("button", name="Submit").click()
     served.until(run, lambda seen: seen.state.is_completed())
     assert on_data(served.data, CHAMPION) == [3, "promotion", decision]
-
-    ended = served.until(expired, lambda seen: seen.state.is_final(), seconds=30)
-    assert (ended.state.name, ended.state.message) == ("Failed", "The flow was paused and never resumed.")
