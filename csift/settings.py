@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     alert_email_from: str | None = Field(None, description="Sender of those mails")
     sendgrid_api_key: SecretStr | None = Field(None, description="SendGrid's key")
     call_timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer of a served model")
+    call_patience: float = Field(900.0, ge=0, description="Seconds that a served model which takes no calls is waited for")
     run_silence: float = Field(90.0, gt=30, description="Seconds without a heartbeat (every 30) after which a run is crashed")
     threads: int = Field(2, ge=1, description="CPU threads for inference and training")
     progress_seconds: float = Field(2.0, gt=0, description="Shortest time between two updates of a progress artifact")
