@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -18,8 +18,8 @@ from csift.telemetry.context import inside
 
 
 def cycle_id(project: str, trigger: str, scheduled_at: datetime) -> str:
-    """The same scheduled run has the same id, however often it is started."""
-    return f"{project}-{trigger}-{scheduled_at:%Y%m%dT%H%M%S.%f}"
+    """The same scheduled run has the same id, however often it is started; in UTC, in which no hour comes twice."""
+    return f"{project}-{trigger}-{scheduled_at.astimezone(UTC):%Y%m%dT%H%M%S.%f}"
 
 
 @steady

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="Of what the processes of `csift up` log")
     vllm_url: str | None = Field(None, description="vLLM server that answers for `csift serve`, http://host:port")
     call_timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer of a served model")
+    call_patience: float = Field(900.0, ge=0, description="Seconds that a served model which takes no calls is waited for")
     run_silence: float = Field(90.0, gt=30, description="Seconds without a heartbeat (every 30) after which a run is crashed")
     threads: int = Field(2, ge=1, description="CPU threads for inference and training")
     progress_seconds: float = Field(2.0, gt=0, description="Shortest time between two updates of a progress artifact")

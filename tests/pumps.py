@@ -44,6 +44,13 @@ def configure(folder: Path, project: str, model: Path, **training: Any) -> LoopC
     )
 
 
+def served(config: LoopConfig, **teacher: object) -> LoopConfig:
+    """The project with a served teacher of its own name, so that nothing of it is in the ledger; see teachers.write_pairs."""
+    told = config.teacher.model_copy(update={"model": f"openai/{config.project}", **teacher})
+    wanted = config.synthesis.model_copy(update={"candidates": 12, "pairs_per_document": 4, "min_rating": 3})
+    return config.model_copy(update={"teacher": told, "synthesis": wanted})
+
+
 def toml_of(config: LoopConfig) -> str:
     """The configuration as a project's TOML."""
     lines = [f'project = "{config.project}"']

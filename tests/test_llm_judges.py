@@ -45,7 +45,7 @@ from csift.judges.parsing import (
     reason_of,
 )
 from csift.ledger import Budget, Ledger, cost_of
-from csift.llm import LanguageModel, local_model, remote_model
+from csift.llm import Backoff, LanguageModel, local_model, remote_model
 from csift.models import BaseModel
 from csift.schemas import Failure, Generation, GenerationParams, JudgeItem, PairItem, Score
 from csift.settings import Settings
@@ -319,10 +319,13 @@ def test_a_judge_that_refuses_is_a_failure(project: str, ledger: Ledger) -> None
 
 
 def test_a_service_that_fails_for_some_is_tried_again_and_scores_nothing(project: str, ledger: Ledger) -> None:
-    away, others = Error(503, message="ServiceUnavailable"), threading.Event()
+    away, others, failed = Error(503, message="ServiceUnavailable"), threading.Event(), threading.Event()
 
     def script(prompt: str, time: int) -> Reply:
+        if "19 months" in prompt:
+            failed.wait(60)
         if "always" in prompt:
+            failed.set() if time else None
             others.wait(60)  # until more were asked than there are threads, so that the service is known to be alive
             return away
         if len(server.received) > 12:
@@ -339,7 +342,8 @@ def test_a_service_that_fails_for_some_is_tried_again_and_scores_nothing(project
 
 def test_a_service_that_is_away_ends_the_run(project: str, ledger: Ledger) -> None:
     with TeacherServer(lambda prompt, time: Error(503)) as server, pytest.raises(TeacherError, match="unavailable"):
-        FactualityJudge(asked(server, ledger)).judge(items(project, "42", "41"))
+        impatient = Backoff(first=0.001, longest=0.01, patience=0.1)
+        FactualityJudge(asked(server, ledger, backoff=impatient)).judge(items(project, "42", "41"))
 
 
 def test_the_budget_stops_judging_and_what_was_said_stays(db: Database, project: str, cycle: str, ledger: Ledger) -> None:

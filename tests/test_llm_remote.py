@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 import pytest
-from teachers import HASTY, SPECS, ask, aws_keys, fields, served, shout, topic
+from teachers import SPECS, ask, aws_keys, fields, served, shout, topic
 
 from bench.teacher_server import (
     Answer,
@@ -232,13 +232,15 @@ def test_output_that_cannot_be_read_is_a_failure_of_its_item(project: str, ledge
 
 
 def test_a_call_that_fails_for_one_item_alone_is_its_failure(project: str, ledger: Ledger, spec: str) -> None:
-    others_answered = threading.Event()
+    others_answered, failed = threading.Event(), threading.Event()
 
     def script(prompt: str, time: int) -> Reply:
-        if not topic(prompt).endswith(" 0"):
-            return shout(prompt, time)
-        others_answered.wait(10)
-        return Error(503, "unavailable", "this one never works")
+        if topic(prompt).endswith(" 0"):
+            failed.set() if time else others_answered.wait(10)
+            return Error(503, "unavailable", "this one never works")
+        if topic(prompt).endswith(" 5"):
+            failed.wait(10)
+        return shout(prompt, time)
 
     asked = topics(project, 6)
     with TeacherServer(script) as server:
@@ -326,7 +328,7 @@ def test_an_unknown_model_ends_the_stage(project: str, ledger: Ledger, spec: str
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("fault", [Error(503, "unavailable"), Reset(), Malformed()])
+@pytest.mark.parametrize("fault", [Reset(), Malformed()])
 def test_a_service_that_answers_nobody_ends_the_stage(project: str, ledger: Ledger, spec: str, fault: Reply) -> None:
     with (
         TeacherServer(lambda prompt, time: fault) as server,
@@ -341,6 +343,13 @@ def test_a_service_that_lets_no_call_through_ends_the_stage(project: str, ledger
         ask(served(server, ledger, spec, backoff=impatient), topics(project, 10))
 
 
+def test_a_service_that_is_unavailable_for_too_long_ends_the_stage(project: str, ledger: Ledger, spec: str) -> None:
+    impatient = Backoff(tries=6, first=0.001, longest=0.01, patience=0.1)
+    refused = pytest.raises(TeacherError, match=r"unavailable: 503 .*, for 0 s; see to the service and run again")
+    with TeacherServer(lambda prompt, time: Error(503)) as server, refused:
+        ask(served(server, ledger, spec, backoff=impatient), topics(project, 10))
+
+
 def test_a_service_that_asks_to_come_back_tomorrow_ends_the_stage(project: str, ledger: Ledger) -> None:
     with TeacherServer(lambda prompt, time: throttled("86400")) as server, pytest.raises(TeacherError, match="it lets no call"):
         ask(served(server, ledger), topics(project, 10))
@@ -351,7 +360,8 @@ def test_nobody_at_the_address_ends_the_stage(db: Database, project: str, ledger
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     where = Settings(openai_base_url=f"{url}/v1", aws_endpoint_url=url, aws_region="us-east-1")
-    model = remote_model(spec, ledger, "teacher", settings=where, concurrency=2, max_tokens=10, backoff=HASTY)
+    impatient = Backoff(tries=6, first=0.001, longest=0.01, patience=0.1)
+    model = remote_model(spec, ledger, "teacher", settings=where, concurrency=2, max_tokens=10, backoff=impatient)
     with pytest.raises(TeacherError, match="unreachable"):
         ask(model, topics(project, 3))
     assert spent(db, cycle) == (0, 0.0)

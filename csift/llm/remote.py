@@ -58,21 +58,33 @@ class Backoff:
     """When a call is tried again, in seconds. `tries` are those of a call that fails for other reasons than throttling.
 
     Exponential with full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): `first`, doubled with
-    each try up to `longest`, of which a random share is waited. A service that throttles and has answered nobody for `patience`
-    counts as gone.
+    each try up to `longest`, of which a random share is waited. A service that throttles, is unavailable or cannot be reached
+    takes no money, so it is waited for; when it has answered nobody for `patience` it counts as gone.
     """
 
     tries: int = 6
     first: float = 0.5
     longest: float = 30.0
-    patience: float = 600.0
+    patience: float = 900.0
 
     def seconds(self, waits: int) -> float:
         """To wait the so-manieth time, from 1."""
         return random.uniform(0.0, min(self.longest, self.first * 2.0 ** min(waits, 30)))
 
 
-USUAL = Backoff()
+class Clock:
+    """Time as calls wait for it; tests have one that does not wait."""
+
+    def now(self) -> float:
+        """Seconds since some moment."""
+        return time.monotonic()
+
+    def wait(self, stop: threading.Event, seconds: float) -> bool:
+        """Lets the seconds pass, or as many as it takes until `stop` is set; whether it was."""
+        return stop.wait(seconds)
+
+
+REAL = Clock()
 
 
 def is_served(spec: str) -> bool:
@@ -93,16 +105,18 @@ def remote_model(
     budget: Budget = NO_LIMIT,
     usd_per_million_in: float | None = None,
     usd_per_million_out: float | None = None,
-    backoff: Backoff = USUAL,
+    backoff: Backoff | None = None,
     asked_as: str | None = None,
     structured: bool = True,
+    clock: Clock = REAL,
 ) -> LanguageModel:
     """A served model, named as in litellm and DSPy: `bedrock/<model or inference profile>`, or `openai/<model>` of the server at
     `settings.openai_base_url`.
 
     `max_tokens` and `temperature` are for modules that set none. The name is all that is remembered of where an answer came from;
     `asked_as` is what the service is asked for, where that changes and the model does not, as with provisioned throughput.
-    `structured` is off for a model that was trained to give the bare answer to the plain prompt.
+    `structured` is off for a model that was trained to give the bare answer to the plain prompt. Without a `backoff` of its own
+    it is the usual one, with the settings' patience.
 
     Raises:
         ConfigError: another provider, no key or region, or a budget in money for a model without a known price.
@@ -115,7 +129,24 @@ def remote_model(
         raise ConfigError(f"{spec}: a budget belongs to a cycle, and these calls are booked on none; give the ledger a cycle")
     service = SERVICES[provider](asked_as or model, settings, concurrency)
     default = GenerationParams(max_new_tokens=max_tokens, temperature=temperature)
-    return LanguageModel(ServedCaller(spec, role, service, ledger, default, price, budget, concurrency, backoff, structured))
+    waits = backoff or Backoff(patience=settings.call_patience)
+    return LanguageModel(ServedCaller(spec, role, service, ledger, default, price, budget, concurrency, waits, structured, clock))
+
+
+class _Troubles:
+    """What a call that began at a moment has met so far, by the clock."""
+
+    def __init__(self, began: float) -> None:
+        self.began = self.since = began  # since when it fails
+        self.waits = self.tries = self.paid = 0
+
+    def count(self, error: CallError, now: float) -> None:
+        """Tries are those that failed for other reasons than throttling; of these some may have been paid for."""
+        if not self.waits:
+            self.since = now
+        self.waits += 1
+        self.tries += error.kind != THROTTLED
+        self.paid += error.kind in MAYBE_PAID
 
 
 def price_within(budget: Budget, spec: str, usd_per_million_in: float | None, usd_per_million_out: float | None) -> Price | None:
@@ -147,6 +178,7 @@ class ServedCaller:
         concurrency: int,
         backoff: Backoff,
         structured: bool,
+        clock: Clock,
     ) -> None:
         self.structured = structured  # asked for DSPy's marked fields; else for the bare answer
         self.model = spec
@@ -159,6 +191,7 @@ class ServedCaller:
         self._budget = budget
         self._concurrency = concurrency
         self._backoff = backoff
+        self._clock = clock
         self._slots = threading.Semaphore(concurrency)
         self._lock = threading.Lock()
         self._ended = threading.Condition()
@@ -166,8 +199,9 @@ class ServedCaller:
         self._endings = 0  # calls that have
         self._flights: dict[str, Future[Reply]] = {}
         self._dropped: frozenset[Part] = frozenset()
-        self._not_before = 0.0  # time.monotonic() until which nothing is sent, because the service asked to wait
-        self._answered_at = time.monotonic()
+        self._not_before = 0.0  # by the clock; until then nothing is sent, because the service asked to wait
+        self._answered_at = clock.now()
+        self._warned_of: float | None = None  # the silence after this answer
         self._run = threading.local()
 
     def run(self, one: Callable[[T], R], items: Sequence[T], done: Callable[[int], None]) -> list[R]:
@@ -237,7 +271,7 @@ class ServedCaller:
         return reply
 
     def _make(self, call: Call) -> Reply:
-        began, waits, tries = time.monotonic(), 0, 0
+        troubles = _Troubles(self._clock.now())
         while True:
             dropped = self._dropped
             try:
@@ -245,14 +279,14 @@ class ServedCaller:
             except CallError as error:
                 if self._drops(error, dropped):
                     continue
-                waits, tries = waits + 1, tries + (error.kind != THROTTLED)
-                self._give_up(error, began, tries)
-                self._back_off(error, waits)
+                troubles.count(error, self._clock.now())
+                self._give_up(error, troubles)
+                self._back_off(error, troubles.waits)
 
     def _attempt(self, call: Call, dropped: frozenset[Part]) -> Reply:
         """One exchange, booked before and after. Raises CallError."""
         most = self._charge(_estimate(call.messages), call.params.max_new_tokens)
-        self._wait(self._not_before - time.monotonic())
+        self._wait(self._not_before - self._clock.now())
         with self._reserved(call, most) as reservation:
             outcome, seconds = self._exchange(call, dropped)
             if outcome is None:
@@ -263,7 +297,7 @@ class ServedCaller:
                 raise outcome
             reply, charge = self._read(call, outcome, seconds)
             self._settle(reservation, outcome.finish, charge, seconds, reply)
-        self._answered_at = time.monotonic()
+        self._answered_at = self._clock.now()
         return reply
 
     @contextmanager
@@ -300,7 +334,7 @@ class ServedCaller:
         """The HTTP exchange, in a slot. Returns what came back and the seconds it took; None when the run ended before it."""
         while True:
             with self._slots:
-                pause = self._not_before - time.monotonic()
+                pause = self._not_before - self._clock.now()
                 if self._stop().is_set():
                     return None, 0.0
                 if pause <= 0:
@@ -310,9 +344,9 @@ class ServedCaller:
                     except CallError as error:
                         outcome = error
                         if error.retry_after is not None and error.retry_after <= self._backoff.patience:
-                            self._not_before = max(self._not_before, time.monotonic() + error.retry_after)
+                            self._not_before = max(self._not_before, self._clock.now() + error.retry_after)
                     return outcome, time.perf_counter() - began
-            self._stop().wait(pause)
+            self._clock.wait(self._stop(), pause)
 
     def _read(self, call: Call, answer: Answer, seconds: float) -> tuple[Reply, Charge]:
         """The answer as a record, and what it took; tokens that the service did not count are estimated."""
@@ -352,26 +386,36 @@ class ServedCaller:
                 logger.warning("%s does not take %s, so it is left out: %s", self.model, part, error.message)
         return True
 
-    def _give_up(self, error: CallError, began: float, tries: int) -> None:
+    def _give_up(self, error: CallError, met: "_Troubles") -> None:
         """Raises what the error means, if another try is of no use.
 
         An error that other calls do not meet is the item's; one that nobody gets past is the service's.
         """
-        alive = self._answered_at > began
         told = f"{error.kind}: {error.message}"
         if error.kind in {DENIED, UNKNOWN}:
             raise TeacherError(f"{self.model}: {told}; correct the key, the region or the model's name") from None
-        if error.kind not in PASSING:
-            raise ItemFailed(Failure(kind=error.kind, message=error.message)) from None
-        silent = time.monotonic() - max(began, self._answered_at)
-        if error.kind == THROTTLED and max(silent, error.retry_after or 0.0) > self._backoff.patience:
+        alone = Failure(kind=error.kind, message=error.message)
+        if error.kind not in PASSING or (met.tries >= self._backoff.tries and self._answered_at > met.since):
+            raise ItemFailed(alone) from None
+        silent = self._clock.now() - max(met.since, self._answered_at)
+        if error.kind in MAYBE_PAID:
+            if met.paid < self._backoff.tries:
+                return
+        elif max(silent, error.retry_after or 0.0) <= self._backoff.patience:
+            self._warn(told, met)
+            return
+        if error.kind != THROTTLED and self._answered_at > met.began:
+            raise ItemFailed(alone) from None
+        if error.kind == THROTTLED:
             raise TeacherError(f"{self.model}: {told}; it lets no call through: run again later, and it continues") from None
-        if error.kind != THROTTLED and tries >= self._backoff.tries:
-            if alive:
-                raise ItemFailed(Failure(kind=error.kind, message=error.message)) from None
-            raise TeacherError(
-                f"{self.model}: {told}, {tries} times; see to the service and run again, and it continues"
-            ) from None
+        how = f"{met.paid} times" if error.kind in MAYBE_PAID else f"for {silent:.0f} s"
+        raise TeacherError(f"{self.model}: {told}, {how}; see to the service and run again, and it continues") from None
+
+    def _warn(self, told: str, met: "_Troubles") -> None:
+        """Says once that the service is waited for, when it was tried as often as any other call is."""
+        if met.waits == self._backoff.tries and self._warned_of != self._answered_at:
+            self._warned_of = self._answered_at
+            logger.warning("%s: %s; it is waited for, at most %.0f s", self.model, told, self._backoff.patience)
 
     def _back_off(self, error: CallError, waits: int) -> None:
         """Waits before another try: as long as the service asks and a little more, lest all come at once; else by the backoff."""
@@ -380,7 +424,7 @@ class ServedCaller:
 
     def _wait(self, seconds: float) -> None:
         """Sleeps, or raises Stopped as soon as the run has ended."""
-        if self._stop().wait(max(0.0, seconds)):
+        if self._clock.wait(self._stop(), max(0.0, seconds)):
             raise Stopped
 
     def _stop(self) -> threading.Event:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from postgres import OwnPostgres, own_postgres
-from pumps import configure, write_catalogue
+from pumps import configure, served, write_catalogue
 from teachers import quantities
 
 from bench.teacher_server import TeacherServer
@@ -37,10 +37,7 @@ class Loop:
 
     def __init__(self, postgres: OwnPostgres, folder: Path, name: str, model: BaseModel, patience: float = 60.0) -> None:
         write_catalogue(folder)
-        made = configure(folder, name, model.path)
-        served = made.teacher.model_copy(update={"model": "openai/stand-in"})
-        asked = made.synthesis.model_copy(update={"candidates": 12, "pairs_per_document": 4, "min_rating": 3})
-        self.config: LoopConfig = made.model_copy(update={"teacher": served, "synthesis": asked})
+        self.config: LoopConfig = served(configure(folder, name, model.path))
         self.server = TeacherServer(quantities)
         self.environment = {
             "CSIFT_DATABASE_URL": postgres.database(name),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from pumps import NAMES, configure, write_catalogue
+from pumps import NAMES, configure, served, write_catalogue
 from teachers import quantities
 
 from bench.teacher_server import Error, TeacherServer
@@ -68,13 +68,6 @@ def test_the_champions_wrong_answers_become_preference_pairs(db: Database, confi
     pairs = dataset.load_preferences(db, version)
     assert pairs
     assert all(pair.chosen != pair.rejected and pair.context_chunk_ids and 0 < pair.margin <= 1 for pair in pairs)
-
-
-def served(config: LoopConfig, **teacher: object) -> LoopConfig:
-    """The project with a served teacher of its own name, so that nothing of it is in the ledger."""
-    told = config.teacher.model_copy(update={"model": f"openai/{config.project}", **teacher})
-    wanted = config.synthesis.model_copy(update={"candidates": 12, "pairs_per_document": 4, "min_rating": 3})
-    return config.model_copy(update={"teacher": told, "synthesis": wanted})
 
 
 def test_a_served_teacher_writes_document_by_document(
