@@ -45,7 +45,7 @@ def configure(folder: Path, project: str, model: Path, **training: Any) -> LoopC
 
 
 def served(config: LoopConfig, **teacher: object) -> LoopConfig:
-    """The project with a served teacher of its own name, so that nothing of it is in the ledger; see teachers.write_pairs."""
+    """The project with a served teacher of its own name, so that nothing of it is in the ledger; see teachers.quantities."""
     told = config.teacher.model_copy(update={"model": f"openai/{config.project}", **teacher})
     wanted = config.synthesis.model_copy(update={"candidates": 12, "pairs_per_document": 4, "min_rating": 3})
     return config.model_copy(update={"teacher": told, "synthesis": wanted})
