@@ -9,6 +9,7 @@ from months import write_year, year_config
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
+from pumps import NAMES, configure, write_catalogue
 from teachers import quantities
 
 from bench.teacher_server import Error, Reply, TeacherServer
@@ -76,6 +77,19 @@ def test_months_are_taught_side_by_side_and_again_is_nothing(
 
     assert again.state is CycleState.NOTHING_NEW
     assert "are those of the last decision" in again.reason
+
+
+def test_without_days_a_local_teacher_writes_about_the_whole_source(
+    db: Database, tmp_path: Path, project: str, tiny_model: BaseModel
+) -> None:
+    write_catalogue(tmp_path / "pumps", tuple(f"{name} {project}" for name in NAMES))
+    cycle = run(configure(tmp_path / "pumps", project, tiny_model.path), BackfillRequest())
+
+    assert cycle.state is CycleState.COMPLETED
+    (state,) = states(db, cycle)
+    assert (state.name, state.state, state.documents) == ("all", "done", 3)  # the other three are to be judged on
+    assert state.calls > 0
+    assert dataset.find(db, project, "latest").version.synthesis.candidates == 6
 
 
 def test_a_budget_holds_over_all_partitions_and_the_next_run_continues(
