@@ -39,7 +39,20 @@ def test_help_lists_the_commands(tmp_path: Path) -> None:
     result = csift("--help", cwd=tmp_path)
 
     assert result.returncode == 0
-    commands = {"run", "backfill", "ingest", "feedback", "status", "rollback", "decide", "up", "evalset", "judge", "benchmark"}
+    commands = {
+        "run",
+        "backfill",
+        "ingest",
+        "feedback",
+        "status",
+        "promote",
+        "rollback",
+        "decide",
+        "up",
+        "evalset",
+        "judge",
+        "benchmark",
+    }
     assert commands <= set(result.stdout.split())
 
 
