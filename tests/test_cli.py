@@ -45,15 +45,22 @@ def test_help_lists_the_commands(tmp_path: Path) -> None:
         "ingest",
         "feedback",
         "status",
+<<<<<<< HEAD
+=======
+        "promote",
+>>>>>>> approval
         "rollback",
         "decide",
         "up",
         "evalset",
         "judge",
         "benchmark",
+<<<<<<< HEAD
         "doctor",
         "gc",
         "metrics",
+=======
+>>>>>>> approval
     }
     assert commands <= set(result.stdout.split())
 

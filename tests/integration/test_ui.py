@@ -15,6 +15,7 @@ from served import Served, on_data, serving, until
 from csift.models import BaseModel
 
 pytestmark = pytest.mark.slow
+HEIGHT = 900
 PATIENCE = 120_000  # milliseconds, on a busy machine
 
 # A decision that awaits approval for so many hours, of a challenger that shows so many chunks.
@@ -57,7 +58,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, tiny_model: BaseModel) -> I
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    with browsing(1100, 900) as page:
+    with browsing(1100, HEIGHT) as page:
         page.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         yield page
@@ -87,9 +88,7 @@ def test_a_bad_value_is_refused_and_a_changed_one_runs_to_its_end(served: Served
     page.get_by_role("button", name="Submit").click()
     refused = page.get_by_text("'config.retrieval.k'. Failure reason: 99 is greater than the maximum of 20").first
     expect(refused).to_be_visible()
-    until(
-        lambda: refused.bounding_box() or {}, lambda box: box["y"] + box["height"] < page.viewport_size["height"] - 20
-    )  # slides in
+    until(lambda: refused.bounding_box() or {"y": HEIGHT}, lambda box: box["y"] < HEIGHT - 90)  # it slides in from below
     page.screenshot(path=tmp_path / "ui-refused.png")
     assert [run for run in served.api.read_flow_runs() if not run.auto_scheduled] == []
 
