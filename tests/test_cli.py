@@ -45,22 +45,19 @@ def test_help_lists_the_commands(tmp_path: Path) -> None:
         "ingest",
         "feedback",
         "status",
-<<<<<<< HEAD
-=======
         "promote",
->>>>>>> approval
         "rollback",
         "decide",
         "up",
         "evalset",
         "judge",
         "benchmark",
-<<<<<<< HEAD
         "doctor",
         "gc",
         "metrics",
-=======
->>>>>>> approval
+        "serve",
+        "keys",
+        "backfill",
     }
     assert commands <= set(result.stdout.split())
 
