@@ -62,7 +62,8 @@ def test_help_lists_the_commands(tmp_path: Path) -> None:
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
-    code = "import sys; from flows.cli import app, backfill, champion, doctor, feedback, gc, ingest, loop, metrics, serve, up; print(sorted(sys.modules))"
+    commands = "app, backfill, champion, doctor, feedback, gc, ingest, loop, metrics, serve, up"
+    code = f"import sys; from flows.cli import {commands}; print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     for heavy in ("torch", "prefect", "transformers", "sqlalchemy", "numpy", "dspy", "pandas"):
