@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from csift.db import Database
@@ -326,6 +327,16 @@ def test_an_interrupted_worker_puts_it_back_and_it_counts_as_no_attempt(
 
 
 # --- the asker ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_whom_postgres_left_puts_it_back(db: Database, job: str) -> None:
+    with pytest.raises(DatabaseError), taken(db, job):
+        raise DatabaseError("Postgres was away for more than 60 s")
+    put_back = load(db, job)
+    assert (put_back.state, put_back.holder, put_back.attempts, put_back.error) == (JobState.QUEUED, None, 1, None)
+    with pytest.raises(OperationalError), taken(db, job):
+        raise OperationalError("SELECT 1", None, Exception("server closed the connection unexpectedly"))
+    assert load(db, job).state is JobState.QUEUED
 
 
 def test_the_asker_sees_progress_and_gets_the_result(db: Database, job: str) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,18 +13,20 @@ from pumps import configure, write_catalogue
 from csift import cycles, feedback, registry
 from csift.config import LoopConfig
 from csift.dataset import find
-from csift.db import Database
+from csift.db import Database, database
 from csift.db.judging import ChampionRow
 from csift.db.learning import AdapterRow, CallRow
-from csift.exceptions import LabelError
+from csift.exceptions import DatabaseError, LabelError
 from csift.leases import hold
 from csift.models import BaseModel
 from csift.overview import read_status
 from csift.promotion import replay
 from csift.reports.status import status_json
 from csift.schemas import Cycle, CycleState, FeedbackRecord, PromotionDecision
+from csift.settings import settings
 from flows.backfill import backfill
 from flows.nightly import nightly
+from tasks.cycle import cycle
 from tasks.progress import show_in
 
 STAGES = [
@@ -188,6 +191,24 @@ def test_bad_input_fails_the_cycle_and_changes_nothing(db: Database, config: Loo
     assert cycle.state is CycleState.FAILED
     assert "none.md" in cycle.reason
     assert registry.champion(db, config.project) is None
+
+
+def test_without_postgres_somebody_is_told_that_no_cycle_began(
+    config: LoopConfig, sent: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CSIFT_DATABASE_URL", "postgresql://csift@127.0.0.1:1/csift")
+    settings.cache_clear()
+    database.cache_clear()
+    try:
+        with pytest.raises(DatabaseError, match=r"cannot reach 127\.0\.0\.1/csift"), cycle(config, "schedule"):
+            pytest.fail("began")
+    finally:
+        monkeypatch.undo()
+        settings.cache_clear()
+        database.cache_clear()
+    (alert,) = sent()
+    assert (alert["event"], alert["project"]) == ("csift.cycle.failed", config.project)
+    assert "The schedule cycle failed: cannot reach 127.0.0.1/csift" in alert["happened"]
 
 
 def test_the_ui_gets_decision_table_report_link_and_progress(db: Database, config: LoopConfig) -> None:
