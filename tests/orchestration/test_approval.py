@@ -228,6 +228,7 @@ def config(tmp_path: Path, project: str, tiny_model: BaseModel, monkeypatch: pyt
     settings.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_night_asks_and_ends_and_the_next_one_is_not_held_up(
     db: Database, config: LoopConfig, runs: Runs, sent: Callable[[], list[dict[str, Any]]]
 ) -> None:
