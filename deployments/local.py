@@ -121,7 +121,6 @@ def environment(api_url: str) -> dict[str, str]:
     """The environment of every child: this one, with the data folder absolute and Prefect's things inside it."""
     return {
         "PREFECT_WORKER_QUERY_SECONDS": "2",  # what a person starts in the UI starts soon
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds, the least there is: csift.settings.run_silence
         **os.environ,
         "CSIFT_DATA_DIR": str(settings().root),
         "PREFECT_HOME": str(settings().root / "prefect"),
