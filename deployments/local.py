@@ -73,7 +73,6 @@ def environment(root: Path, host: str, port: int) -> dict[str, str]:
     return {
         "PREFECT_WORKER_QUERY_SECONDS": "2",  # what a person starts in the UI starts soon
         **(JSON_LOGS if settings().log_format == "json" else {}),
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds, the least there is: csift.settings.run_silence
         **os.environ,
         "CSIFT_DATA_DIR": str(root),
         "PREFECT_HOME": str(root / "prefect"),

@@ -15,6 +15,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.templating import apply_values
 
 from csift.config import LoopConfig, load_config
+from csift.settings import Settings
 from deployments.server import POOLS, PREFECT_YAML
 
 ROOT = PREFECT_YAML.parent
@@ -60,6 +61,12 @@ def test_a_plain_prefect_deploy_runs_the_bundled_example(name: str) -> None:
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_everything_runs_on_a_pool_that_csift_up_serves(name: str) -> None:
     assert deployment(name)["work_pool"]["name"] == POOLS[name == "train"]
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_every_run_says_that_it_lives_before_it_would_be_called_crashed(name: str) -> None:
+    told = deployment(name)["work_pool"]["job_variables"]["env"]
+    assert float(told["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) < Settings().run_silence / 2
 
 
 def test_nightly_is_scheduled_every_night_and_says_so_to_its_run() -> None:
