@@ -26,7 +26,9 @@ from csift.settings import Settings
 from tasks.events import COMPLETED, resource_of
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
-ENDINGS = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
+# After these states, by their names, no heartbeat comes: Skipped is csift's own, and a suspended run waits for a person.
+SILENT = ("Completed", "Skipped", "Failed", "TimedOut", "Cancelled", "Crashed", "Suspended")
+ENDINGS = {f"prefect.flow-run.{name}" for name in SILENT}
 CSIFT_RUNS = {
     "match": ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
     "match_related": ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.csift"}),

@@ -58,6 +58,7 @@ def test_a_run_that_is_silent_for_ninety_seconds_is_called_crashed(client: SyncP
     install(client, project, told())
     (made,) = of(client, project).values()
     assert made.trigger.within == timedelta(seconds=90)
+    assert made.trigger.expect >= {f"prefect.flow-run.{name}" for name in ("heartbeat", "Completed", "Skipped", "Suspended")}
     assert (made.actions[0].type, made.actions[0].state.value) == ("change-flow-run-state", "CRASHED")
     assert "for 90 s; the next run continues" in made.actions[0].message
 
