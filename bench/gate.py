@@ -163,9 +163,8 @@ def gate(items: int, wins: int, losses: int, seen: tuple[int, int]) -> int:
 @lru_cache(maxsize=1)
 def policy() -> Any:
     from csift.config import GateConfig
-    from csift.schemas import GatePolicy
 
-    return GatePolicy.model_validate(GateConfig().model_dump(exclude={"promote"}))
+    return GateConfig().policy
 
 
 @lru_cache(maxsize=4096)

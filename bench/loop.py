@@ -140,7 +140,7 @@ def _bare(config) -> None:
     from csift.leases import hold
     from csift.prompts import answer_prompt
     from csift.reports.run_report import RunReport, render_run_report
-    from csift.schemas import Adapter, GatePolicy, GenerationParams, HumanFeedback, SynthesisReport, System, Teacher
+    from csift.schemas import Adapter, GenerationParams, HumanFeedback, SynthesisReport, System, Teacher
     from csift.settings import settings
     from csift.training import Run, TrainingData, TrainingRow
     from tasks import collaborators as use
@@ -234,7 +234,7 @@ def _bare(config) -> None:
         kept = retention(
             db, system(None), system(adapter.id), lambda asked: use.answering(base, cycle_id, "general", asked.adapter_id)
         )
-        policy = GatePolicy.model_validate(config.gate.model_dump(exclude={"promote"}))
+        policy = config.gate.policy
         evidence, history = promotion.pair(*reports, evalset, kept), registry.history(db, project, evalset.life)
         decision = registry.save_decision(db, promotion.decide(evidence, history, policy))
         page = RunReport(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from csift.exceptions import ConfigError
+from csift.schemas import GatePolicy
 from csift.schemas.base import METHOD_OF, ROLE_ARN, S3_URI, STYLES, Commitment, CustomizationKind, Goal, Method, Style
 
 PII = ("EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "IP_ADDRESS", "PERSON")
@@ -303,6 +304,11 @@ class GateConfig(Section):
     min_items: int = Field(30, ge=2, description="Fewest eval questions the gate decides on")
     max_failure_share: float = Field(0.05, ge=0, lt=1, description="Failed judgements beyond this share give HOLD")
     min_agreement: float = Field(0.8, ge=0, le=1, description="Of the judge with people's labels, by its calibration")
+
+    @property
+    def policy(self) -> GatePolicy:
+        """What of it decides; whether the champion then moves is another matter."""
+        return GatePolicy.model_validate(self.model_dump(exclude={"promote", "approval_hours"}))
 
 
 class DriftConfig(Section):

@@ -11,7 +11,7 @@ from csift.judges.calibration import require_calibrated
 from csift.leases import Lease
 from csift.reports.decision import page_key, publish_decision
 from csift.reports.verdicts import outlook_sentence
-from csift.schemas import ChampionMove, EvalReport, EvalSet, GatePolicy, Outlook, PromotionDecision, Retention, System
+from csift.schemas import ChampionMove, EvalReport, EvalSet, Outlook, PromotionDecision, Retention, System
 from tasks.collaborators import judge, store
 from tasks.events import send
 from tasks.progress import reporter
@@ -22,7 +22,7 @@ from tasks.retrying import RETRIES
 def foresee(config: LoopConfig, evalset: EvalSet) -> Outlook:
     """What tonight's decision can tell, before anything is spent on it. Raises GateError when the gate may not take the judge."""
     db = database()
-    policy = policy_of(config)
+    policy = config.gate.policy
     require_calibrated(db, judge(config).id, config.judge.name, policy.min_agreement)
     told = outlook_of(config, evalset)
     if told.low:
@@ -37,7 +37,7 @@ def decide(
     cycle_id: str, config: LoopConfig, champion: EvalReport, challenger: EvalReport, evalset: EvalSet, retention: Retention
 ) -> PromotionDecision:
     """The gate's verdict, stored with everything it was decided on. Evidence that was decided on before is not decided anew."""
-    db, policy = database(), policy_of(config)
+    db, policy = database(), config.gate.policy
     with cycles.stage(db, cycle_id, "decide") as made:
         require_calibrated(db, champion.judge_id, config.judge.name, policy.min_agreement)
         evidence = promotion.pair(champion, challenger, evalset, retention, registry.won_before(db, config.project))
@@ -54,14 +54,9 @@ def decide(
 
 def outlook_of(config: LoopConfig, evalset: EvalSet) -> Outlook:
     """What the next decision on a set of the project can tell."""
-    db, policy = database(), policy_of(config)
+    db, policy = database(), config.gate.policy
     items = promotion.target_items(evalset, registry.won_before(db, config.project), policy)
     return promotion.outlook(items, registry.history(db, config.project, evalset.life), policy)
-
-
-def policy_of(config: LoopConfig) -> GatePolicy:
-    """The gate's part of the configuration."""
-    return GatePolicy.model_validate(config.gate.model_dump(exclude={"promote", "approval_hours"}))
 
 
 def _rows(decision: PromotionDecision) -> list[dict[str, str]]:

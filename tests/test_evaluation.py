@@ -38,7 +38,6 @@ from csift.schemas import (
     EvalSet,
     EvalSetHistory,
     Failure,
-    GatePolicy,
     Generation,
     GenerationParams,
     JudgeItem,
@@ -165,7 +164,7 @@ def test_above_the_limit_the_evaluation_is_inconclusive(failing: float, verdict:
     evalset = eval_set(["right"] * 200)
     before = report(said(*["right"] * 60, *["wrong"] * 140), evalset, Replies(by_gold))
     after = report(said(*["right"] * 160, *["wrong"] * 40), evalset, shaky(failing, seed=1), system(k=2))
-    policy = GatePolicy.model_validate(GateConfig().model_dump(exclude={"promote"}))
+    policy = GateConfig().policy
     unspent = EvalSetHistory(life=1, held=0, rejected=0, promoted=0)
     decision = decide(pair(before, after, evalset, sample_retention()), unspent, policy)
     assert decision.verdict is verdict

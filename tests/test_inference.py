@@ -58,8 +58,8 @@ def test_sampling_repeats_with_its_seed(engine: LocalEngine) -> None:
 
 
 def test_a_prompt_beyond_the_window_is_refused(engine: LocalEngine) -> None:
-    with pytest.raises(ModelError, match=r"the model takes 2042; lower retrieval.k"):
-        engine.generate([chat("pump " * 3000)], PARAMS)
+    with pytest.raises(ModelError, match=r"the model takes 8186; lower retrieval.k"):
+        engine.generate([chat("pump " * 9000)], PARAMS)
 
 
 def test_an_adapter_changes_the_answers_and_the_base_comes_back(
