@@ -36,8 +36,14 @@ def divide(cycle_id: str, config: LoopConfig, request: BackfillRequest, ingested
         plan = backfill.divide(config, request, ingested.snapshot, chunks, changed)
         backfill.save_plan(db, config.project, plan)
         made.append(plan.id)
-    create_table_artifact(key="partitions", table=state_rows(backfill.states(db, plan)), description=plan_sentence(plan))
+    _show(plan)
     return plan
+
+
+def _show(plan: BackfillPlan) -> None:
+    """The partitions as they are now, in the UI."""
+    states = backfill.states(database(), plan)
+    create_table_artifact(key="partitions", table=state_rows(states), description=plan_sentence(plan))
 
 
 @contextmanager
@@ -85,6 +91,7 @@ def _unless(stopped: threading.Event, report: Progress) -> Progress:
 @task(name="together", cache_policy=NO_CACHE, **RETRIES)
 def together(plan: BackfillPlan) -> SynthesisResult:
     """What all partitions have taught."""
+    _show(plan)
     return backfill.taught(database(), plan)
 
 

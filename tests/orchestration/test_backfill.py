@@ -75,6 +75,8 @@ def test_months_are_taught_side_by_side_and_again_is_nothing(
     shown = status_json(read_status(db, config.project))["cycles"]
     assert [partition["state"] for partition in shown[1]["partitions"]] == ["done"] * 3
 
+    with get_client(sync_client=True) as client:
+        assert "partitions" in {artifact.key for artifact in client.read_artifacts(limit=200)}
     assert again.state is CycleState.NOTHING_NEW
     assert "are those of the last decision" in again.reason
 
