@@ -48,6 +48,7 @@ def states(db: Database, cycle: Cycle) -> tuple[PartitionState, ...]:
     return parts.states(db, plan)
 
 
+@pytest.mark.slow
 def test_months_are_taught_side_by_side_and_again_is_nothing(
     db: Database, config: LoopConfig, serve: Callable[[TeacherServer], None]
 ) -> None:
@@ -81,6 +82,7 @@ def test_months_are_taught_side_by_side_and_again_is_nothing(
     assert "are those of the last decision" in again.reason
 
 
+@pytest.mark.slow
 def test_without_days_a_local_teacher_writes_about_the_whole_source(
     db: Database, tmp_path: Path, project: str, tiny_model: BaseModel
 ) -> None:
