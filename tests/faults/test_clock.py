@@ -11,7 +11,7 @@ from prefect.server.schemas.schedules import CronSchedule
 
 from csift.cycles import cycle_id
 from deployments.automations import MISSED
-from deployments.local import PREFECT_YAML
+from deployments.server import PREFECT_YAML
 
 (NIGHTLY,) = next(entry for entry in yaml.safe_load(PREFECT_YAML.read_text())["deployments"] if entry["name"] == "nightly")[
     "schedules"
