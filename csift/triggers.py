@@ -21,6 +21,7 @@ UNTOLD: Any = {
     "monitor": True,
     "benchmark": True,
     "serving": True,
+    "feedback": True,
 }
 
 

@@ -96,7 +96,7 @@ def decide_trigger(
     last = cycles.last_decided(db, config.project)
     before = registry.find(db, CycleInputs, last.fingerprint) if last and last.fingerprint else None
     inputs = triggers.inputs(
-        config, labels, evalset, feedback.learn(feedback.load(db, config.project)), plan.partitions if plan else ()
+        config, labels, evalset, feedback.lessons(db, config.project, config.feedback), plan.partitions if plan else ()
     )
     registry.save_inputs(db, inputs)
     log = registry.champion_log(db, config.project)

@@ -60,7 +60,7 @@ def build_dataset(
             splits=splits,
             labels=labels,
             synthetic=synthetic.examples,
-            feedback=feedback.learn(feedback.load(db, config.project)),
+            feedback=feedback.lessons(db, config.project, config.feedback),
             preferences=preferences.pairs,
             synthesis=SynthesisReport(
                 teacher=synthetic.teacher,

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from csift.exceptions import TrainingError
 from csift.interfaces import Messages
-from csift.training.rows import PreferenceRow, PromptRow, RatedRow, TextRow, TrainingRow
+from csift.training.rows import PreferenceRow, PromptRow, RatedRow, ScoredRow, TextRow, TrainingRow
 
-R = TypeVar("R", TrainingRow, PreferenceRow, RatedRow, PromptRow)
+R = TypeVar("R", TrainingRow, PreferenceRow, RatedRow, ScoredRow, PromptRow)
 GAP = " … "
 
 
@@ -40,7 +40,7 @@ def blocks(tokenizer: Any, rows: Sequence[TextRow], size: int) -> list[list[int]
     return cut[:-1] if len(cut) > 1 and len(cut[-1]) < 32 else cut
 
 
-def _longest(row: TrainingRow | PreferenceRow | RatedRow | PromptRow) -> str:
+def _longest(row: TrainingRow | PreferenceRow | RatedRow | ScoredRow | PromptRow) -> str:
     if isinstance(row, PreferenceRow):
         return max(row.chosen, row.rejected, key=len)
     return "" if isinstance(row, PromptRow) else row.completion
