@@ -103,6 +103,9 @@ def decide_trigger(
     seen = triggers.Circumstances(
         scheduled=cycles.load(db, cycle_id).trigger == "schedule",
         hours=(datetime.now(UTC) - last.scheduled_at).total_seconds() / 3600 if last else None,
+        deleted=any(made.datasets and made.at >= last.scheduled_at for made in registry.deletions(db, config.project))
+        if last
+        else False,
         drifted=drift.drifted,
         accuracy=watch(config, log[0].at if log else None),
     )

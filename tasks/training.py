@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from csift import cycles, jobs, registry, training
 from csift.config import LoopConfig
-from csift.dataset import load_examples, load_preferences, load_ratings, load_scores
+from csift.dataset import load_examples, load_preferences, load_ratings, load_scores, require_whole
 from csift.db import Database, database
 from csift.interfaces import Messages, Progress
 from csift.leases import holder_name
@@ -147,9 +147,10 @@ def learned_from(project: str, dataset: DatasetVersion) -> TrainingData:
     """A dataset as training takes it, in the prompt that serving uses. Text is that of documents that may be trained on.
 
     What people said of an answer counts for kto, how they scored it for reward models; the two answers of a
-    preference pair count for kto where nobody said anything of them.
+    preference pair count for kto where nobody said anything of them. Raises LabelError as `require_whole`.
     """
     db = database()
+    require_whole(db, dataset)
     texts = {chunk.id: chunk.text for chunk in chunks(dataset.snapshot_id)}
 
     def prompt(row: Example | PreferencePair | RatedAnswer | ScoredAnswer) -> Messages:

@@ -475,7 +475,11 @@ def test_every_bad_line_is_told_with_its_number_and_what_is_wrong(tmp_path: Path
             b"question,answer,rating\nQ,a,5\nQ,a,four\n",
             "1 of its 2 rows cannot be used: line 3: rating should be a valid",
         ),
-        ("f.csv", b"question,thumb\nQ,up\n", "needs the columns question and answer, or answer_id, or ranking, and has only question"),
+        (
+            "f.csv",
+            b"question,thumb\nQ,up\n",
+            "needs the columns question and answer, or answer_id, or ranking, and has only question",
+        ),
         ("f.csv", b"", "is empty"),
         ("f.jsonl", b"\n\n", "is empty"),
         ("f.jsonl", b"\xff\xfe", "is UTF-16, not UTF-8; convert it"),

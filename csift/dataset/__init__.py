@@ -18,6 +18,7 @@ from csift.dataset.versions import (
     load_rejections,
     load_scores,
     load_texts,
+    require_whole,
     save,
     versions,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "read_card",
     "read_view",
     "replay",
+    "require_whole",
     "save",
     "versions",
     "with_contexts",

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from csift.db.base import RecordTable
 from csift.db.connection import Database
 from csift.db.corpus import ChunkRow, IngestRow, SnapshotRow
-from csift.db.feedback import OriginRow
+from csift.db.feedback import DeletionRow, OriginRow
 from csift.db.learning import DatasetRow, ExampleRow, PreferencePairRow, RatedAnswerRow, RejectionRow, ScoredAnswerRow
 from csift.exceptions import GateError, LabelError, StorageError
 from csift.hashing import content_id
@@ -164,9 +164,36 @@ def snapshot_of(db: Database, id_: str) -> CorpusSnapshot:
 
 
 def load_examples(db: Database, version: DatasetVersion) -> list[Example]:
-    """The rows of a version as often as an epoch shows them, in its order."""
+    """The rows of a version as often as an epoch shows them, in its order; without those that went with a person's data."""
     rows = {row.id: row for row in load_examples_of(db, set(version.example_ids))}
-    return [rows[id_] for id_ in version.example_ids]
+    gone = _deleted(db, version) - rows.keys() if len(rows) < len(set(version.example_ids)) else set()
+    return [rows[id_] for id_ in version.example_ids if id_ not in gone]
+
+
+def require_whole(db: Database, version: DatasetVersion) -> None:
+    """Makes sure that a version may be trained on. After a deletion others may have said the same again, and it may.
+
+    Raises:
+        LabelError: rows of it were deleted with a person's data.
+    """
+    gone = _deleted(db, version)
+    stored: set[str] = set()
+    with db.session() as session:
+        for table in (ExampleRow, PreferencePairRow, RatedAnswerRow, ScoredAnswerRow):
+            stored |= set(session.scalars(sa.select(table.id).where(table.id.in_(gone))))
+    if missing := len(gone - stored):
+        raise LabelError(
+            f"{version.id} lost {missing} rows when a person's data was deleted and is not trained on any more; run again, and a "
+            "dataset without them is made"
+        )
+
+
+def _deleted(db: Database, version: DatasetVersion) -> set[str]:
+    """Rows that were once taken from a version, because they were of a person who asked for deletion."""
+    with db.session() as session:
+        took = sa.select(DeletionRow.record["rows"]).where(DeletionRow.record["datasets"].has_key(version.id))
+        rows = {id_ for ids in session.scalars(took) for id_ in ids}
+    return rows & {*version.example_ids, *version.preference_ids, *version.rating_ids, *version.score_ids}
 
 
 def load_examples_of(db: Database, ids: Collection[str]) -> list[Example]:

@@ -102,7 +102,9 @@ def _labelled(db: Database, project: str, people: HumanFeedback) -> list[Labelle
     for answer in _rated(db, project):
         key = same(answer.question), answer.answer
         if key in verdicts and len(labels) < LABELLED:
-            labels.setdefault(key, LabelledAnswer(item=_item(answer), group=key[0], score=scores.get(key), correct=verdicts[key]))
+            labels.setdefault(
+                key, LabelledAnswer(item=item_of(answer), group=key[0], score=scores.get(key), correct=verdicts[key])
+            )
     return list(labels.values())
 
 
@@ -129,7 +131,7 @@ def _ungraded(db: Database, project: str, critic_id: str, limit: int) -> list[Se
 
 def _grade(db: Database, project: str, critic: Critic, answers: Sequence[ServedAnswer]) -> int:
     """How many of the answers the critic graded; the others it failed on, and is asked again another night."""
-    outcomes = critic.judge([_item(answer) for answer in answers])
+    outcomes = critic.judge([item_of(answer) for answer in answers])
     rows = [
         {
             "answer_id": answer.id,
@@ -147,7 +149,8 @@ def _grade(db: Database, project: str, critic: Critic, answers: Sequence[ServedA
     return len(rows)
 
 
-def _item(answer: ServedAnswer) -> JudgeItem:
+def item_of(answer: ServedAnswer) -> JudgeItem:
+    """A served answer as a critic sees it."""
     return JudgeItem(
         question=answer.question, gold=None, answer=answer.answer, contexts=tuple(hit.text for hit in answer.sources)
     )

@@ -9,12 +9,13 @@ from functools import lru_cache
 from typing import Any
 
 from csift.hashing import content_id
-from csift.judges.asking import DATA, MAX_TOKENS, Asker, contexts_text
+from csift.judges.asking import DATA, MAX_TOKENS, Asker, chat, contexts_text
 from csift.judges.factual import EMPTY
 from csift.judges.parsing import parse_score
 from csift.llm import LanguageModel
 from csift.schemas import Failure, JudgeItem, Score
 
+CRITIC = "critic"  # role of its calls in the ledger
 PRINCIPLES = (
     "It answers the question that was asked, and all of it.",
     "Everything it says is in the excerpts; where they do not hold the answer, it says so.",
@@ -43,6 +44,15 @@ def signature() -> Any:
     )
 
 
+def prompt_hash(item: JudgeItem) -> str:
+    """By what the ledger knows the calls on an item."""
+    return content_id("prompt", chat(signature(), _inputs(item)))
+
+
+def _inputs(item: JudgeItem) -> dict[str, str]:
+    return {"question": item.question, "excerpts": contexts_text(item.contexts), "answer": item.answer}
+
+
 class CriticJudge:
     """A score from 0 to 1 without a gold answer, by the excerpts; correct from `correct_from` on."""
 
@@ -58,10 +68,5 @@ class CriticJudge:
     def _score(self, item: JudgeItem) -> Score:
         if not item.answer.strip():
             return EMPTY
-        value, reason = self._asker.ask(
-            lambda reply: parse_score(reply, "score"),
-            question=item.question,
-            excerpts=contexts_text(item.contexts),
-            answer=item.answer,
-        )
+        value, reason = self._asker.ask(lambda reply: parse_score(reply, "score"), **_inputs(item))
         return Score(value=value, correct=value >= self._correct_from, reason=reason)

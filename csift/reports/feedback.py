@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from csift.reports.console import block, line, make_console, plain, table
-from csift.reports.wording import count
-from csift.schemas import Dispute, HumanFeedback
+from csift.reports.wording import DELETED, count
+from csift.schemas import Deletion, Dispute, HumanFeedback
 
 SHOWN = 60  # characters of an answer in a table
 SAID = {"good": "the good side is right", "bad": "the bad side is right", "neither": "neither is used"}
@@ -73,3 +73,23 @@ def settled_sentence(dispute: Dispute) -> str:
     """What was settled."""
     what = f"{_short(dispute.answer)!r}" + (f" against {_short(dispute.other)!r}" if dispute.other else "")
     return f"{dispute.id}: {SAID[str(dispute.settled)]} on {what}; the next training takes it so"
+
+
+def print_deletion(project: str, made: Deletion | None, console: Console | None = None) -> None:
+    """What was deleted, where it stood, and what is not reached."""
+    out = console or make_console()
+    if made is None:
+        line(out, f"{project} keeps nothing of them.")
+        return
+    line(
+        out,
+        f"{made.id}: deleted {count(made.feedback, 'row')} of feedback, {count(made.answers, 'served answer')} and "
+        f"{count(len(made.rows), 'training row')} in {count(len(made.datasets), 'dataset')}.",
+    )
+    for id_ in made.datasets:
+        line(out, f"  {id_}: {DELETED}")
+    line(
+        out,
+        "Decisions replay as before: they rest on scores and hashes. Kept are the weights of adapters that were trained on these "
+        "datasets, exported files, rows that were sent to Bedrock, and backups; delete those yourself.",
+    )

@@ -68,6 +68,7 @@ class Critique(Record):
 class Deletion(Record):
     """That a person's data was deleted, without anything of it: how much feedback and how many served answers, the ids of the
     training rows that held their words, and the datasets that had these rows. Adapters trained on those keep what they learnt.
+    `cards` are the datasets whose data cards showed something of it.
     """
 
     id: str
@@ -77,3 +78,4 @@ class Deletion(Record):
     answers: int
     rows: tuple[str, ...]
     datasets: tuple[str, ...]
+    cards: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""`csift feedback import`, `disputes` and `settle`."""
+"""`csift feedback import`, `disputes`, `settle` and `forget`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from csift.config import load_config
+from csift.exceptions import ConfigError
 from flows.cli import DEFAULT_CONFIG, Config, Debug, app, command, user
 
 feedback = typer.Typer(no_args_is_help=True, help="What people said of answers: thumbs, ratings, edits, rankings.")
@@ -68,3 +69,26 @@ def settle(
     from csift.reports.feedback import settled_sentence
 
     print(settled_sentence(feedback.settle(database(), project, dispute, verdict, by.strip() or user())))
+
+
+@command(feedback, "forget")
+def forget(
+    rater: Annotated[str, typer.Argument(help="The name under which they gave feedback.", show_default=False)] = "",
+    key: Annotated[str, typer.Option(help="Name or id of an API key, in place of a name.", show_default=False)] = "",
+    config: Config = DEFAULT_CONFIG,
+    debug: Debug = False,
+) -> None:
+    """Deletes what a person said and asked, also from stored datasets, and marks these; again is nothing."""
+    project = load_config(config).project
+    if bool(rater.strip()) == bool(key.strip()):
+        raise ConfigError("say who: csift feedback forget NAME, or csift feedback forget --key KEY")
+    from csift import deletion
+    from csift.db import database
+    from csift.reports.feedback import print_deletion
+    from tasks.collaborators import store
+    from tasks.feedback import rewrite_cards
+
+    find, who = (deletion.of_key, key.strip()) if key.strip() else (deletion.of_rater, rater.strip())
+    made = find(database(), store(), project, who)
+    rewrite_cards(project)
+    print_deletion(project, made)
