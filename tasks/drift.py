@@ -33,8 +33,9 @@ def check_drift(cycle_id: str, config: LoopConfig) -> DriftReport:
 
 
 def watch(config: LoopConfig, since: datetime | None) -> AccuracyWatch | None:
-    """The champion's rated answers of this month, `since` being when it became champion, against those of before: labelled traffic
-    against the reference's, and what people said of served answers against what they said earlier. None where too few are rated.
+    """The champion's rated answers of this month, `since` being when it became champion, against those of before: labelled
+    traffic against the reference's, and what people said of served answers against what they said earlier. None where too few
+    are rated.
     """
     reference, current = read_window(config.drift.reference), read_window(config.drift.current)
     begin = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
