@@ -8,7 +8,7 @@ from csift.config import LoopConfig
 from csift.corpus.scrub import Scrubber
 from csift.db import database
 from csift.exceptions import ModelError, ServiceError
-from csift.inference import LocalEngine
+from csift.inference import LocalEngine, load_tokenizer
 from csift.llm import LanguageModel
 from csift.llm.local import Unbooked, local_model
 from csift.rag import program_of
@@ -45,7 +45,7 @@ def _model(system: System) -> LanguageModel:
     told = settings()
     folder = store().open_artifact(load(database(), Adapter, system.adapter_id).artifact) if system.adapter_id else None
     if told.vllm_url:
-        return Vllm(told.vllm_url, system.base_model, told.call_timeout).model(system.adapter_id, folder)
+        return Vllm(told.vllm_url, system.base_model, load_tokenizer(base), told.call_timeout).model(system.adapter_id, folder)
     return local_model(LocalEngine(base, told.threads), Unbooked(), "serve", str(folder) if folder else None, system.adapter_id)
 
 
