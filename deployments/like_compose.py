@@ -77,7 +77,9 @@ def prepare(root: Path, config: Path, told: Mapping[str, str], host: str, port: 
     """
     credentials.make(root / "secrets")
     (root / "objects" / BUCKET).mkdir(parents=True, exist_ok=True)
-    where = Addresses(host, port, *(free_port(LOCAL) for _ in range(3)), installed_postgres(root, _postgres_programs()))
+    where = Addresses(
+        host, port, free_port(LOCAL), free_port(LOCAL), free_port(LOCAL), installed_postgres(root, _postgres_programs())
+    )
     _make_databases(where.postgres)
     made = stack(root, config, told, where)
     _write_settings(root / "settings.sh", {"CSIFT_DATA_DIR": str(root), **worker_settings(root, where)})

@@ -26,7 +26,7 @@ from tasks.collaborators import base_model, embedder, index, retriever, store
 
 
 def answerer(config: LoopConfig, system: System) -> Answerer:
-    """The System with an engine of its own, so that it loads while the one before goes on champion.
+    """The System with an engine of its own, so that it loads while the one before goes on answering.
 
     Raises:
         ModelError: its model is not on this machine, or is another revision.
