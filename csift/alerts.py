@@ -4,6 +4,7 @@ more, what to do. Pure; tasks/events.py sends them, deployments/automations.py s
 from datetime import datetime
 from typing import Literal
 
+from csift.reports.wording import whose
 from csift.schemas import AccuracyWatch, Cycle, DriftReport, PromotionDecision
 from csift.schemas.base import Record
 
@@ -44,6 +45,7 @@ def accuracy_regressed(project: str, watch: AccuracyWatch, rolled_back_to: str |
         numbers=(
             f"{watch.now:.1%} of {watch.sessions} rated sessions since {watch.since:%Y-%m-%d} were right, {watch.before:.1%} "
             f"before; had nothing changed, a month would bring this alarm with a chance of at most {watch.level:.2%}"
+            f"{'.' if watch.self_selected else ''}{whose(watch)}"
         ),
         link=link,
         what_to_do=done,

@@ -128,6 +128,7 @@ def _lineage(db: Database, champion: System) -> Lineage:
     if adapter:
         dataset_id = adapter.dataset_id
     dataset = registry.load(db, DatasetVersion, dataset_id) if dataset_id else None
+    deletion = registry.deletion_of(db, dataset.id) if dataset else None
     snapshot = registry.load(db, CorpusSnapshot, dataset.snapshot_id if dataset else champion.snapshot_id)
     return Lineage(
         adapter_id=adapter.id if adapter else None,
@@ -136,6 +137,7 @@ def _lineage(db: Database, champion: System) -> Lineage:
         snapshot_id=snapshot.id,
         documents=snapshot.documents,
         custom_model=custom.name if custom else None,
+        deletion_id=deletion.id if deletion else None,
     )
 
 

@@ -12,6 +12,7 @@ from csift.db.backfill import BackfillRow, PartitionRow
 from csift.db.base import RecordTable
 from csift.db.connection import Database
 from csift.db.corpus import IngestRow, SnapshotRow
+from csift.db.feedback import DeletionRow
 from csift.db.judging import ChampionLogRow, ChampionRow, DecisionRow, EvalReportRow, EvalSetRow, SystemRow
 from csift.db.learning import AdapterRow, CustomModelRow, DatasetRow, LossRow
 from csift.db.operations import CycleInputsRow, DriftReportRow, MonitorReportRow
@@ -26,6 +27,7 @@ from csift.schemas import (
     CustomModel,
     CycleInputs,
     DatasetVersion,
+    Deletion,
     DriftReport,
     EvalReport,
     EvalSet,
@@ -56,6 +58,7 @@ TABLES: dict[type[Record], type[RecordTable]] = {
     MonitorReport: MonitorReportRow,
     BackfillPlan: BackfillRow,
     TaughtPartition: PartitionRow,
+    Deletion: DeletionRow,
 }
 
 
@@ -72,6 +75,21 @@ def load(db: Database, kind: type[R], id_: str) -> R:
     if found is None:
         raise GateError(f"there is no {kind.__name__} {id_}; see `csift status` for the ids that exist")
     return found
+
+
+def deletions(db: Database, project: str) -> list[Deletion]:
+    """The deletions of people's data, the newest first."""
+    query = sa.select(DeletionRow.record).where(DeletionRow.project == project).order_by(DeletionRow.created_at.desc())
+    with db.session() as session:
+        return [Deletion.model_validate(record) for record in session.scalars(query)]
+
+
+def deletion_of(db: Database, dataset_id: str) -> Deletion | None:
+    """The newest deletion that took rows from a dataset, or None."""
+    took = DeletionRow.record["datasets"].has_key(dataset_id)
+    with db.session() as session:
+        record = session.scalar(sa.select(DeletionRow.record).where(took).order_by(DeletionRow.created_at.desc()).limit(1))
+    return Deletion.model_validate(record) if record else None
 
 
 def save_system(db: Database, system: System) -> System:

@@ -21,15 +21,18 @@ UNTOLD: Any = {
     "monitor": True,
     "benchmark": True,
     "serving": True,
+    "feedback": True,
 }
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What besides the inputs decides: who asks, hours since the last decision, and how the champion's answers hold."""
+    """What besides the inputs decides: who asks, hours since the last decision, whether a person's data was deleted since, and
+    how the champion's answers hold."""
 
     scheduled: bool = False
     hours: float | None = None
+    deleted: bool = False
     drifted: bool = False
     accuracy: AccuracyWatch | None = None
 
@@ -99,6 +102,8 @@ def _reasons(now: CycleInputs, last: CycleInputs, new: int, policy: TriggerConfi
         reasons.append("the corpus changed")
     if new >= policy.new_labels:
         reasons.append(f"{new} new or changed label{'s' if new > 1 else ''}")
+    if seen.deleted:
+        reasons.append("data of a person was deleted")
     worse = seen.accuracy is not None and seen.accuracy.regressed
     if worse and (policy.accuracy_loss == "alone" or (policy.accuracy_loss == "with drift" and seen.drifted)):
         reasons.append("answers got worse")

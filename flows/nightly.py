@@ -17,6 +17,7 @@ from tasks.corpus import freeze_evalset, ingest, register_labels
 from tasks.cycle import CycleRun, cycle, decide_trigger, finish, skip
 from tasks.drift import check_drift
 from tasks.evaluation import current_champion, evaluate, new_challenger
+from tasks.feedback import criticise
 from tasks.forgetting import score_forgetting
 from tasks.promotion import decide, foresee, promote
 from tasks.report import write_report
@@ -51,6 +52,8 @@ def turn(run: CycleRun, config: LoopConfig, request: BackfillRequest | None = No
     ingested = ingest(run.id, config)
     labels = register_labels(run.id, config, ingested)
     evalset = freeze_evalset(run.id, config, labels)
+    if config.feedback.critic:
+        criticise(run.id, config)
     plan = divide(run.id, config, request, ingested) if request else None
     trigger = decide_trigger(run.id, config, labels, evalset, drift, plan)
     if not trigger.train:

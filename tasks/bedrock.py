@@ -28,7 +28,7 @@ from csift.bedrock import (
     upload,
 )
 from csift.config import BedrockConfig, LoopConfig
-from csift.dataset import load_examples
+from csift.dataset import load_examples, require_whole
 from csift.db import database
 from csift.exceptions import ConfigError, TrainingError
 from csift.interfaces import Progress
@@ -86,6 +86,7 @@ def customized(config: LoopConfig, told: BedrockConfig, dataset: DatasetVersion,
 
 
 def _rows(project: str, told: BedrockConfig, dataset: DatasetVersion) -> list[str]:
+    require_whole(database(), dataset)
     texts = {chunk.id: chunk.text for chunk in chunks(dataset.snapshot_id)}
     passages = [chunk.text for chunk in trainable_chunks(project, dataset.snapshot_id)]
     return training_rows(told.kind, load_examples(database(), dataset), texts, passages)

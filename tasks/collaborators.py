@@ -13,7 +13,17 @@ from csift.db import database
 from csift.exceptions import ConfigError
 from csift.inference import LocalEngine
 from csift.interfaces import Judge, ObjectStore, Retriever
-from csift.judges import FactualityJudge, FaithfulnessJudge, GradedJudge, HarmJudge, PanelJudge, ReferenceJudge, RubricJudge
+from csift.judges import (
+    CriticJudge,
+    FactualityJudge,
+    FaithfulnessJudge,
+    GradedJudge,
+    HarmJudge,
+    PanelJudge,
+    ReferenceJudge,
+    RubricJudge,
+)
+from csift.judges.critic import CRITIC
 from csift.labels import trainable
 from csift.ledger import Budget, Ledger
 from csift.llm import LanguageModel, is_served, local_model, remote_model
@@ -187,22 +197,39 @@ def judge_models(config: LoopConfig, cycle_id: str | None = None) -> list[Langua
     return [_judge_model(config, member, cycle_id) for member in by_name.values()]
 
 
-def _judge_model(config: LoopConfig, told: JudgeMember, cycle_id: str | None) -> LanguageModel:
+def critic(config: LoopConfig, cycle_id: str) -> Judge:
+    """What grades answers that nobody rated, as [feedback] says; its calls are booked on the cycle, whose budget holds for them.
+    Raises ConfigError as remote_model does.
+    """
+    told = config.feedback
+    member = JudgeMember(
+        name="graded", model=told.critic, usd_per_million_in=told.usd_per_million_in, usd_per_million_out=told.usd_per_million_out
+    )
+    return CriticJudge(_judge_model(config, member, cycle_id, CRITIC), config.judge.correct_from, config.judge.max_tokens)
+
+
+def _judge_model(config: LoopConfig, told: JudgeMember, cycle_id: str | None, role: str = "judge") -> LanguageModel:
     spec = str(told.model)
     if not is_served(spec):
-        return local_model(_engine(base_model(spec)), Ledger(database(), cycle_id), "judge")
-    return _served_judge(spec, told.usd_per_million_in, told.usd_per_million_out, config.judge, config.budget, cycle_id)
+        return local_model(_engine(base_model(spec)), Ledger(database(), cycle_id), role)
+    return _served_judge(spec, told.usd_per_million_in, told.usd_per_million_out, config.judge, config.budget, cycle_id, role)
 
 
 @_shared(maxsize=8)
 def _served_judge(
-    spec: str, usd_in: float | None, usd_out: float | None, told: JudgeConfig, budget: BudgetConfig, cycle_id: str | None
+    spec: str,
+    usd_in: float | None,
+    usd_out: float | None,
+    told: JudgeConfig,
+    budget: BudgetConfig,
+    cycle_id: str | None,
+    role: str,
 ) -> LanguageModel:
     """One object for all judges of a cycle that ask the same model, so that they share its slots. A budget is a cycle's."""
     return remote_model(
         spec,
         Ledger(database(), cycle_id),
-        "judge",
+        role,
         settings=settings(),
         concurrency=told.concurrency,
         max_tokens=told.max_tokens,

@@ -96,13 +96,16 @@ def decide_trigger(
     last = cycles.last_decided(db, config.project)
     before = registry.find(db, CycleInputs, last.fingerprint) if last and last.fingerprint else None
     inputs = triggers.inputs(
-        config, labels, evalset, feedback.learn(feedback.load(db, config.project)), plan.partitions if plan else ()
+        config, labels, evalset, feedback.lessons(db, config.project, config.feedback), plan.partitions if plan else ()
     )
     registry.save_inputs(db, inputs)
     log = registry.champion_log(db, config.project)
     seen = triggers.Circumstances(
         scheduled=cycles.load(db, cycle_id).trigger == "schedule",
         hours=(datetime.now(UTC) - last.scheduled_at).total_seconds() / 3600 if last else None,
+        deleted=any(made.datasets and made.at >= last.scheduled_at for made in registry.deletions(db, config.project))
+        if last
+        else False,
         drifted=drift.drifted,
         accuracy=watch(config, log[0].at if log else None),
     )

@@ -60,7 +60,7 @@ def build_dataset(
             splits=splits,
             labels=labels,
             synthetic=synthetic.examples,
-            feedback=feedback.learn(feedback.load(db, config.project)),
+            feedback=feedback.lessons(db, config.project, config.feedback),
             preferences=preferences.pairs,
             synthesis=SynthesisReport(
                 teacher=synthetic.teacher,
@@ -82,10 +82,16 @@ def build_dataset(
             config=config.dataset,
             recipe={"teacher": synthetic.teacher, **_told(config), **synthesis.prompt_hashes()},
         )
-        card = data_card.render(dataset.read_card(db, config.project, dataset.find(db, config.project, version.id), embedder()))
-        store().put(f"data-cards/{version.id}.html", card.encode())
+        write_card(config.project, version.id)
         made.append(version.id)
     return version
+
+
+def write_card(project: str, dataset_id: str) -> None:
+    """The data card of a stored dataset, in the store."""
+    db = database()
+    card = data_card.render(dataset.read_card(db, project, dataset.find(db, project, dataset_id), embedder()))
+    store().put(f"data-cards/{dataset_id}.html", card.encode())
 
 
 def _told(config: LoopConfig) -> dict[str, str | int | float | None]:

@@ -9,8 +9,9 @@ from csift import cycles, registry
 from csift.config import LoopConfig
 from csift.corpus import last_ingest
 from csift.db import database
+from csift.drift import Sample, TrafficRow, drift_id, latest, monthly_level, read_window, watch_samples
 from csift.drift import check_drift as check
-from csift.drift import drift_id, latest, monthly_level, read_window, watch_accuracy
+from csift.feedback import RatedTraffic, rated_traffic
 from csift.reports.wording import drift_sentence
 from csift.schemas import AccuracyWatch, DriftReport
 from tasks.collaborators import embedder, index, store
@@ -32,13 +33,33 @@ def check_drift(cycle_id: str, config: LoopConfig) -> DriftReport:
 
 
 def watch(config: LoopConfig, since: datetime | None) -> AccuracyWatch | None:
-    """The champion's rated answers of this month, `since` being when it became champion, against those of the reference; None
-    where too few are rated."""
+    """The champion's rated answers of this month, `since` being when it became champion, against those of before: labelled
+    traffic against the reference's, and what people said of served answers against what they said earlier. None where too few
+    are rated.
+    """
     reference, current = read_window(config.drift.reference), read_window(config.drift.current)
     begin = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     begin = max(begin, since) if since else begin
     month = [row for row in current.rows if row.at and row.at >= begin]
-    return watch_accuracy(reference.rows, month, monthly_level(config.drift.false_alarms, "accuracy"))
+    samples = [Sample(reference.rows, month, self_selected=False), _feedback(config, begin)]
+    return watch_samples(samples, monthly_level(config.drift.false_alarms, "accuracy"))
+
+
+def _feedback(config: LoopConfig, begin: datetime) -> Sample:
+    """What people said of the champion's answers since `begin`, and of any champion's before."""
+    db, cap = database(), config.feedback.per_rater
+    champion = registry.champion(db, config.project)
+    before = rated_traffic(db, config.project, cap, datetime.min.replace(tzinfo=UTC), begin)
+    now = rated_traffic(db, config.project, cap, begin, datetime.now(UTC))
+    return Sample(
+        reference=[_traffic(row) for row in before],
+        month=[_traffic(row) for row in now if champion and row.system_id == champion.id],
+        self_selected=True,
+    )
+
+
+def _traffic(row: RatedTraffic) -> TrafficRow:
+    return TrafficRow(row.session, row.question, row.answer, row.correct, row.at)
 
 
 def compare(config: LoopConfig) -> DriftReport:

@@ -61,11 +61,7 @@ def run(config: LoopConfig, host: str, port: int, tell: Callable[[str], None]) -
 
     listening = _bind(host, port)  # first, as the rest takes a while
     db = database()
-    scrubber = Scrubber(config.corpus.scrub, config.corpus.allow)
-
-    def scrub(text: str) -> str:
-        return scrubber.scrub(text)[0]
-
+    scrub = Scrubber(config.corpus.scrub, config.corpus.allow).text
     _await_champion(db, config.project, tell)
     champion = Champion(db, config.project, lambda system: answerer(config, system), tell)
     doors = Doors(db, config.project, _loopback(host), tell)

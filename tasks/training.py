@@ -9,15 +9,15 @@ from prefect.cache_policies import NO_CACHE
 
 from csift import cycles, jobs, registry, training
 from csift.config import LoopConfig
-from csift.dataset import load_examples, load_preferences, load_ratings
+from csift.dataset import load_examples, load_preferences, load_ratings, load_scores, require_whole
 from csift.db import Database, database
 from csift.interfaces import Messages, Progress
 from csift.leases import holder_name
 from csift.prompts import answer_prompt
-from csift.schemas import Adapter, CustomModel, DatasetVersion, Example, LossPoint, PreferencePair, RatedAnswer
+from csift.schemas import Adapter, CustomModel, DatasetVersion, Example, LossPoint, PreferencePair, RatedAnswer, ScoredAnswer
 from csift.settings import settings
 from csift.telemetry.context import inside
-from csift.training import PreferenceRow, PromptRow, RatedRow, Run, TextRow, TrainingData, TrainingRow, unpaired
+from csift.training import PreferenceRow, PromptRow, RatedRow, Run, ScoredRow, TextRow, TrainingData, TrainingRow, unpaired
 from tasks.advice import decided
 from tasks.bedrock import customized
 from tasks.collaborators import base_model, chunks, find_adapter, store, trainable_chunks
@@ -146,12 +146,14 @@ def _run(config: LoopConfig, dataset: DatasetVersion) -> Run:
 def learned_from(project: str, dataset: DatasetVersion) -> TrainingData:
     """A dataset as training takes it, in the prompt that serving uses. Text is that of documents that may be trained on.
 
-    What people said of an answer counts for kto; the two answers of a preference pair do where nobody said anything of them.
+    What people said of an answer counts for kto, how they scored it for reward models; the two answers of a
+    preference pair count for kto where nobody said anything of them. Raises LabelError as `require_whole`.
     """
     db = database()
+    require_whole(db, dataset)
     texts = {chunk.id: chunk.text for chunk in chunks(dataset.snapshot_id)}
 
-    def prompt(row: Example | PreferencePair | RatedAnswer) -> Messages:
+    def prompt(row: Example | PreferencePair | RatedAnswer | ScoredAnswer) -> Messages:
         return answer_prompt(row.question, [texts[id_] for id_ in row.context_chunk_ids])
 
     examples, rated = load_examples(db, dataset), load_ratings(db, dataset)
@@ -170,4 +172,5 @@ def learned_from(project: str, dataset: DatasetVersion) -> TrainingData:
             *(row for question, pair in preferences for row in unpaired([pair]) if (question, row.completion) not in said),
         ],
         prompts=[PromptRow(prompts[row.id], row.answer, row.id) for row in {row.id: row for row in examples}.values()],
+        scores=[ScoredRow(prompt(row), row.answer, row.score, row.id) for row in load_scores(db, dataset)],
     )

@@ -65,13 +65,13 @@ def quantities(prompt: str, time: int) -> Reply:
 
 
 def served(server: TeacherServer, ledger: Ledger, spec: str = SPECS["openai"], **options: Any) -> LanguageModel:
-    """A model of the server. Options go to remote_model; `timeout` in seconds goes to the settings."""
-    timeout = options.pop("timeout", 20.0)
+    """A model of the server. Options, and the role, go to remote_model; `timeout` in seconds goes to the settings."""
+    timeout, role = options.pop("timeout", 20.0), options.pop("role", "teacher")
     where = Settings(
         openai_base_url=server.openai_url, aws_endpoint_url=server.aws_url, aws_region="us-east-1", call_timeout=timeout
     )
     usual = {"settings": where, "concurrency": 8, "max_tokens": 100, "budget": Budget(), "backoff": HASTY}
-    return remote_model(spec, ledger, "teacher", **{**usual, **options})
+    return remote_model(spec, ledger, role, **{**usual, **options})
 
 
 def ask(model: LanguageModel, topics: Sequence[str], **options: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from csift.db.corpus import DocumentRow
 from csift.db.feedback import FeedbackRow
 from csift.db.judging import EvalSetRow
 from csift.exceptions import LabelError
-from csift.feedback import learn
+from csift.feedback import Said, heard, learn
+from csift.feedback.voices import answers_of, by_question, contradictions
 from csift.feedback_files import read_feedback
 from csift.models import BaseModel
-from csift.schemas import EvalSet, FeedbackRecord, HumanFeedback, LabelSet
+from csift.schemas import Dispute, EvalSet, FeedbackRecord, HumanFeedback, LabelSet, Ranking, ServedAnswer
 from csift.storage import LocalStore
 from csift.training import Run, train
 from flows.cli import app
@@ -43,16 +44,29 @@ def said(answer: str = "28 kg", question: str = ORRIN, **what: Any) -> FeedbackR
     return FeedbackRecord.of(question=question, answer=answer, **what)
 
 
-def taught(*records: FeedbackRecord) -> HumanFeedback:
+def taught(*records: Said) -> HumanFeedback:
     return learn(records)
 
 
-def rated(*records: FeedbackRecord) -> dict[str, tuple[bool, int]]:
+def rated(*records: Said) -> dict[str, tuple[bool, int]]:
     """Answer → whether it is one to give, by how many people."""
     return {row.answer: (row.desirable, row.raters) for row in learn(records).ratings}
 
 
-def preferred(*records: FeedbackRecord) -> list[tuple[str, str, float, str]]:
+def contradicting(*records: Said) -> list[Dispute]:
+    return [dispute for asked in by_question(records) for dispute in contradictions(asked)]
+
+
+def ranking(*answers: str, **what: Any) -> Ranking:
+    """An order of answers to one question."""
+    return Ranking.of(question=ORRIN, answers=answers, **what)
+
+
+def spoken_of(records: list[Said]) -> set[tuple[str, str]]:
+    return {(record.question, answer) for record in records for answer in answers_of(record)}
+
+
+def preferred(*records: Said) -> list[tuple[str, str, float, str]]:
     return [(pair.chosen, pair.rejected, pair.margin, pair.judged_by) for pair in learn(records).preferences]
 
 
@@ -120,11 +134,16 @@ def test_of_several_edits_that_of_most_people_is_the_row_unless_it_was_edited_fu
     assert [row.answer for row in learn(further).examples] == ["29"]
 
 
-def test_opposite_edits_are_decided_by_the_majority() -> None:
+def test_opposite_edits_teach_nothing_until_they_are_settled() -> None:
     there, back = said("28 kg", edited_answer="29 kg", rater="a"), said("29 kg", edited_answer="28 kg", rater="b")
-    assert taught(there, back) == HumanFeedback()
     also = said("28 kg", edited_answer="29 kg", rater="c")
-    assert preferred(there, back, also) == [("29 kg", "28 kg", 1.0, "edit")]
+    assert taught(there, back, also) == HumanFeedback()
+    (dispute,) = contradicting(there, back, also)
+    assert (dispute.answer, dispute.other, dispute.good, dispute.bad) == ("28 kg", "29 kg", 1, 2)
+    settled = learn([there, back, also], {dispute.id: "bad"})
+    assert [(pair.chosen, pair.rejected) for pair in settled.preferences] == [("29 kg", "28 kg")]
+    assert [row.answer for row in settled.examples] == ["29 kg"]
+    assert learn([there, back, also], {dispute.id: "neither"}) == HumanFeedback()
 
 
 @pytest.mark.parametrize(
@@ -136,21 +155,82 @@ def test_thumbs_and_ratings_say_whether_an_answer_is_one_to_give(what: dict[str,
     assert rated(said(**what)) == ({} if desirable is None else {"28 kg": (desirable, 1)})
 
 
-def test_raters_who_disagree_are_decided_by_the_majority_and_a_tie_says_nothing() -> None:
-    up, down, also = said(thumb="up", rater="a"), said(rating=1, rater="b"), said(thumb="down", rater="c")
-    assert rated(up, down) == {}
-    assert rated(up, down, also) == {"28 kg": (False, 3)}
-    assert rated(up, down, said(rating=3, rater="d")) == {}
+def test_raters_who_contradict_each_other_are_not_used_until_it_is_settled() -> None:
+    told = [said(thumb="up", rater="a"), said(rating=1, rater="b"), said(thumb="down", rater="c"), said(rating=3, rater="d")]
+    assert taught(*told) == HumanFeedback()
+    (dispute,) = contradicting(*told)
+    assert (dispute.question, dispute.answer, dispute.other, dispute.good, dispute.bad) == (ORRIN, "28 kg", None, 1, 2)
+    good, bad, neither = (learn(told, {dispute.id: verdict}) for verdict in ("good", "bad", "neither"))
+    assert [(row.desirable, row.raters) for row in good.ratings] == [(True, 1)]
+    assert [(row.desirable, row.raters) for row in bad.ratings] == [(False, 2)]
+    assert [row.score for row in good.scores] == [0.5]  # the 3 goes with either side
+    assert [row.score for row in bad.scores] == [0.25]
+    assert neither == HumanFeedback()
 
 
-def test_one_person_has_one_voice() -> None:
+def test_one_person_has_one_voice_and_the_last_word_holds() -> None:
     loud = [said(thumb="up", rater="a", comment=str(n)) for n in range(9)]
-    down = [said(thumb="down", rater="b"), said(thumb="down", rater="c")]
-    assert rated(*loud, *down) == {"28 kg": (False, 3)}
-    assert rated(said(thumb="up", rater="a"), said(thumb="down", rater="a", comment="on second thoughts")) == {}
+    assert rated(*loud, said(thumb="up", rater="b")) == {"28 kg": (True, 2)}
+    up, down = said(thumb="up", rater="a"), said(thumb="down", rater="a")
+    assert rated(up, down) == {"28 kg": (False, 1)}
+    assert rated(down, up) == {"28 kg": (True, 1)}
+    assert contradicting(up, down) == []
+    first, second = said(edited_answer="29 kg", rater="a"), said(edited_answer="30 kg", rater="a")
+    assert preferred(first, second) == [("30 kg", "28 kg", 1.0, "edit")]
+    taken_back = said("29 kg", edited_answer="28 kg", rater="a")
+    assert preferred(first, taken_back) == [("28 kg", "29 kg", 1.0, "edit")]
+    assert rated(said(thumb="up", rater="a"), second) == {"28 kg": (True, 1)}  # an edit says nothing of the thumb
     many = [said("29 kg", rating=5, rater="a", comment=str(n)) for n in range(9)]
-    pair = ("29 kg", "28 kg", (3.0 - 2.0) / 4, "ratings")  # a gives 5 and b 1, whatever a repeats
-    assert preferred(*many, said("29 kg", rating=1, rater="b"), said("28 kg", rating=2, rater="c")) == [pair]
+    pair = ("29 kg", "28 kg", (4.5 - 2.0) / 4, "ratings")  # a gives 5 and b 4, whatever a repeats
+    assert preferred(*many, said("29 kg", rating=4, rater="b"), said("28 kg", rating=2, rater="c")) == [pair]
+
+
+def test_a_mean_rating_is_a_score_from_0_to_1() -> None:
+    told = taught(said(rating=5, rater="a"), said(rating=4, rater="b"), said("3 kg", rating=1, rater="a"), said("8", thumb="up"))
+    assert {(row.answer, row.score, row.raters, row.source) for row in told.scores} == {
+        ("28 kg", 0.875, 2, "human"), ("3 kg", 0.0, 1, "human"),
+    }  # fmt: skip
+
+
+def test_every_answer_of_a_ranking_is_preferred_to_those_behind_it() -> None:
+    ranked = ranking("29 kg", "29", "3 kg", rater="a")
+    assert sorted(preferred(ranked)) == [
+        ("29", "3 kg", 1.0, "ranking"), ("29 kg", "29", 1.0, "ranking"), ("29 kg", "3 kg", 1.0, "ranking"),
+    ]  # fmt: skip
+    better = said("29 kg", rating=1, rater="b"), said("29", rating=5, rater="c")
+    assert ("29 kg", "29", 1.0, "ranking") in preferred(ranked, *better)  # told directly, whatever the mean ratings
+    assert preferred(ranking("29", "29 kg", rater="a"), ranking("29 kg", "29", rater="a")) == [("29 kg", "29", 1.0, "ranking")]
+
+
+def test_rankings_and_edits_that_contradict_each_other_are_disputed() -> None:
+    ranked, edited = ranking("28 kg", "29 kg", "3 kg", rater="a"), said("28 kg", edited_answer="29 kg", rater="b")
+    (dispute,) = contradicting(ranked, edited)
+    assert {dispute.answer, dispute.other} == {"28 kg", "29 kg"}
+    assert {pair[:2] for pair in preferred(ranked, edited)} == {("28 kg", "3 kg"), ("29 kg", "3 kg")}
+    assert taught(ranked, edited).examples == ()
+
+
+@pytest.mark.parametrize("answers", [("29 kg",), ("29 kg", " 29 kg"), ("29 kg", " ")])
+def test_a_ranking_names_two_or_more_different_answers(answers: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError):
+        ranking(*answers)
+
+
+def test_each_lesson_names_the_feedback_that_it_was_made_of() -> None:
+    edit, also = said(edited_answer="29 kg", rater="a"), said(edited_answer="29 kg", rater="b")
+    low, high, ranked = said("3 kg", rating=1), said("29 kg", rating=5), ranking("29 kg", "8 kg")
+    told = taught(edit, also, low, high, ranked)
+    made_of = {
+        (type(row).__name__, getattr(row, "chosen", None) or getattr(row, "answer", "")): set(told.origins[row.id])
+        for row in told.rows
+        if getattr(row, "rejected", "") != "8 kg"
+    }
+    assert made_of["Example", "29 kg"] == {edit.id, also.id}
+    assert made_of["RatedAnswer", "3 kg"] == made_of["ScoredAnswer", "3 kg"] == {low.id}
+    pairs = {(pair.judged_by, pair.rejected): set(told.origins[pair.id]) for pair in told.preferences}
+    assert pairs == {
+        ("edit", "28 kg"): {edit.id, also.id}, ("ratings", "3 kg"): {low.id, high.id}, ("ranking", "8 kg"): {ranked.id},
+    }  # fmt: skip
 
 
 def test_of_two_answers_the_better_rated_is_preferred_the_more_clearly_the_further_they_are_apart() -> None:
@@ -172,7 +252,7 @@ def test_what_one_edited_into_the_other_is_told_by_the_edit_not_by_ratings() -> 
 
 
 answers = st.sampled_from(["29 kg", "28 kg", "29", "heavy"])
-records = st.builds(
+one_said = st.builds(
     lambda **what: what,
     question=st.sampled_from([ORRIN, "Which colour?"]),
     answer=answers,
@@ -180,22 +260,81 @@ records = st.builds(
     edited_answer=st.none() | answers,
     opinion=st.sampled_from([{"thumb": "up"}, {"thumb": "down"}, {"rating": 1}, {"rating": 3}, {"rating": 4}, {"rating": 5}, {}]),
 ).filter(lambda what: what["opinion"] or what["edited_answer"])
+rankings = st.builds(
+    lambda answers, **what: Ranking.of(answers=tuple(answers), **what),
+    answers=st.lists(answers, min_size=2, max_size=4, unique=True),
+    question=st.sampled_from([ORRIN, "Which colour?"]),
+    rater=st.sampled_from([None, "a", "b", "c"]),
+)
 many = st.lists(
-    records.map(lambda what: said(**{k: v for k, v in what.items() if k != "opinion"}, **what["opinion"])), max_size=9
+    rankings | one_said.map(lambda what: said(**{k: v for k, v in what.items() if k != "opinion"}, **what["opinion"])),
+    max_size=12,
+    unique_by=lambda record: record.id,
 )
 
 
 @settings(deadline=None)
 @given(many, st.randoms())
-def test_order_and_repetition_make_no_difference(told: list[FeedbackRecord], random: Any) -> None:
-    again = [*told, *told[:3]]
-    random.shuffle(again)
-    assert learn(again) == learn(told)
+def test_the_order_makes_no_difference_but_of_what_one_person_said(told: list[Said], random: Any) -> None:
+    turn: dict[Any, list[Said]] = {}
+    for record in told:
+        turn.setdefault(record.rater, []).append(record)
+    mixed = [rater for rater, own in turn.items() for _ in own]
+    random.shuffle(mixed)
+    waiting = {rater: iter(own) for rater, own in turn.items()}
+    assert learn([next(waiting[rater]) for rater in mixed]) == learn(told)
+
+
+@settings(deadline=None)
+@given(many, st.integers(1, 6))
+def test_nobody_is_heard_on_more_answers_than_the_cap_and_the_others_are_heard_as_before(told: list[Said], cap: int) -> None:
+    kept = heard(told, cap)
+    assert [record for record in told if record in kept] == kept
+    for rater in {record.rater for record in told}:
+        own = [record for record in kept if record.rater == rater]
+        assert len(spoken_of(own)) <= cap
+        if len(spoken_of([record for record in told if record.rater == rater])) <= cap:
+            assert own == [record for record in told if record.rater == rater]
+    others = [record for record in told if record.rater != "a"]
+    assert [record for record in kept if record.rater != "a"] == heard(others, cap)
+    lessons = learn(kept)
+    for rater in ("a", "b", "c"):  # however much they say, so many rows of each kind rest on it
+        mine = {record.id for record in kept if record.rater == rater}
+        for rows in (lessons.examples, lessons.ratings, lessons.scores):
+            assert sum(bool(mine & set(lessons.origins[row.id])) for row in rows) <= cap
 
 
 @settings(deadline=None)
 @given(many)
-def test_no_lesson_contradicts_another_and_each_rests_on_somebody(told: list[FeedbackRecord]) -> None:
+def test_what_is_disputed_teaches_nothing_and_what_is_settled_teaches_one_side(told: list[Said]) -> None:
+    disputes = contradicting(*told)
+    lessons = learn(told)
+    rated_ = {(row.question, row.answer) for row in (*lessons.ratings, *lessons.scores)}
+    pairs = {
+        (pair.question, frozenset((pair.chosen, pair.rejected))) for pair in lessons.preferences if pair.judged_by != "ratings"
+    }
+    for dispute in disputes:
+        assert dispute.good and dispute.bad
+        if dispute.other is None:
+            assert (dispute.question, dispute.answer) not in rated_
+            (row,) = [
+                r
+                for r in learn(told, {dispute.id: "bad"}).ratings
+                if (r.question, r.answer) == (dispute.question, dispute.answer)
+            ]
+            assert (row.desirable, row.raters) == (False, dispute.bad)
+        else:
+            assert (dispute.question, frozenset((dispute.answer, dispute.other))) not in pairs
+            sides = learn(told, {dispute.id: "good"}).preferences
+            assert (dispute.answer, dispute.other) in {
+                (pair.chosen, pair.rejected) for pair in sides if pair.question == dispute.question
+            }
+    assert len({dispute.id for dispute in disputes}) == len(disputes)
+
+
+@settings(deadline=None)
+@given(many)
+def test_no_lesson_contradicts_another_and_each_rests_on_somebody(told: list[Said]) -> None:
     lessons = learn(told)
     ordered = {(pair.question, pair.chosen, pair.rejected) for pair in lessons.preferences}
     assert len(ordered) == len(lessons.preferences)
@@ -204,13 +343,21 @@ def test_no_lesson_contradicts_another_and_each_rests_on_somebody(told: list[Fee
         assert pair.chosen != pair.rejected
         assert 0 < pair.margin <= 1
         about = [record for record in told if record.question == pair.question]
-        edits = {(record.edited_answer, record.answer) for record in about}
-        scored = {record.answer for record in about if record.rating is not None}
-        assert (pair.chosen, pair.rejected) in edits if pair.judged_by == "edit" else {pair.chosen, pair.rejected} <= scored
+        opinions = [record for record in about if isinstance(record, FeedbackRecord)]
+        ranked = {two for record in about if isinstance(record, Ranking) for two in combinations(record.answers, 2)}
+        edits = {(record.edited_answer, record.answer) for record in opinions}
+        scored = {record.answer for record in opinions if record.rating is not None}
+        if pair.judged_by == "ratings":
+            assert {pair.chosen, pair.rejected} <= scored
+        else:
+            assert (pair.chosen, pair.rejected) in (edits if pair.judged_by == "edit" else ranked)
     assert len({(row.question, row.answer) for row in lessons.ratings}) == len(lessons.ratings)
     assert len({row.question for row in lessons.examples}) == len(lessons.examples)
-    assert all(any(record.edited_answer == row.answer for record in told) for row in lessons.examples)
+    edited = {getattr(record, "edited_answer", None) for record in told}
+    assert all(row.answer in edited for row in lessons.examples)
     assert len({row.id for row in lessons.rows}) == len(lessons.rows)
+    ids = {record.id for record in told}
+    assert all(lessons.origins[row.id] and ids.issuperset(lessons.origins[row.id]) for row in lessons.rows)
 
 
 @settings(deadline=None)
@@ -219,8 +366,9 @@ def test_ratings_of_different_people_are_counted_and_averaged(given_: list[tuple
     told = [said(answer, rating=rating, rater=f"r{n}") for n, (answer, rating) in enumerate(given_)]
     scores = {answer: [rating for other, rating in given_ if other == answer] for answer, _ in given_}
     counts = {answer: (sum(s >= 4 for s in own), sum(s <= 2 for s in own)) for answer, own in scores.items()}
-    assert rated(*told) == {answer: (good > bad, good + bad) for answer, (good, bad) in counts.items() if good != bad}
-    means = {answer: math.fsum(own) / len(own) for answer, own in scores.items()}
+    agreed = {answer: both for answer, both in counts.items() if not all(both)}
+    assert rated(*told) == {answer: (good > 0, good + bad) for answer, (good, bad) in agreed.items() if good or bad}
+    means = {answer: math.fsum(own) / len(own) for answer, own in scores.items() if answer in agreed}
     apart = {
         (one, other): pytest.approx((means[one] - means[other]) / 4)
         for one, other in permutations(means, 2)
@@ -249,7 +397,7 @@ def test_what_is_known_is_kept_once_and_every_project_has_its_own(db: Database, 
     assert feedback.save(db, project, [one, one]) == 1
     assert feedback.save(db, project, [other, one]) == 1
     assert feedback.save(db, project, []) == 0
-    assert feedback.load(db, project) == sorted([one, other], key=lambda record: record.id)
+    assert feedback.load(db, project) == [one, other]  # in the order in which it was said
     assert feedback.load(db, f"{project}-2") == []
     assert feedback.save(db, f"{project}-2", [one]) == 1
 
@@ -266,6 +414,14 @@ def test_personal_data_is_replaced_and_the_rater_is_a_hash(db: Database, project
         assert session.scalars(sa.select(FeedbackRow.rater).where(FeedbackRow.project == project)).all() == [kept.rater]
 
 
+def nobody(ids: Any) -> list[ServedAnswer]:
+    raise LabelError(f"no answer {ids[0]!r} was given")
+
+
+def read_lines(path: Path) -> list[Any]:
+    return [line.record for line in read_feedback(path, nobody)]
+
+
 # --- files ----------------------------------------------------------------------------------------------------------------
 
 
@@ -279,9 +435,9 @@ def test_jsonl_and_csv_hold_the_same(tmp_path: Path) -> None:
     columns = ["Question", "answer", "edited_answer", "rater", "comment", "rating", "system_id", "thumb"]
     quoted = [['"' + str(row.get(c.lower(), "")).replace('"', '""') + '"' for c in columns] for row in rows]
     (tmp_path / "f.csv").write_text("\n".join(";".join(cells) for cells in [columns, *quoted]))
-    read = read_feedback(tmp_path / "f.jsonl")
+    read = read_lines(tmp_path / "f.jsonl")
     assert read == [FeedbackRecord.of(**row) for row in rows]
-    assert read_feedback(tmp_path / "f.csv") == read
+    assert read_lines(tmp_path / "f.csv") == read
 
 
 BAD = {
@@ -301,14 +457,14 @@ def test_every_bad_line_is_told_with_its_number_and_what_is_wrong(tmp_path: Path
     path = tmp_path / "f.jsonl"
     path.write_text("\n".join(['{"question": "Q", "answer": "a", "thumb": "up"}', "", *BAD]))
     with pytest.raises(LabelError) as refused:
-        read_feedback(path)
+        read_lines(path)
     message = str(refused.value)
     assert message.startswith(f"nothing was imported of {path}, {len(BAD)} of its {len(BAD) + 1} rows cannot be used: ")
     for number, says in enumerate(BAD.values(), 3):
         assert f"line {number}: {says}" in message
     path.write_text("x\n" * 30)
     with pytest.raises(LabelError, match=r"line 10: is no JSON object; write one object a line; and 20 more$"):
-        read_feedback(path)
+        read_lines(path)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +475,11 @@ def test_every_bad_line_is_told_with_its_number_and_what_is_wrong(tmp_path: Path
             b"question,answer,rating\nQ,a,5\nQ,a,four\n",
             "1 of its 2 rows cannot be used: line 3: rating should be a valid",
         ),
-        ("f.csv", b"question,thumb\nQ,up\n", "needs the columns question and answer, and has only question, thumb"),
+        (
+            "f.csv",
+            b"question,thumb\nQ,up\n",
+            "needs the columns question and answer, or answer_id, or ranking, and has only question",
+        ),
         ("f.csv", b"", "is empty"),
         ("f.jsonl", b"\n\n", "is empty"),
         ("f.jsonl", b"\xff\xfe", "is UTF-16, not UTF-8; convert it"),
@@ -328,7 +488,7 @@ def test_every_bad_line_is_told_with_its_number_and_what_is_wrong(tmp_path: Path
 def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(LabelError, match=says):
-        read_feedback(tmp_path / name)
+        read_lines(tmp_path / name)
 
 
 # --- the command ----------------------------------------------------------------------------------------------------------
@@ -336,6 +496,10 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, name: str, content:
 
 def csift(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["feedback", "import", *arguments])
+
+
+def flat(result: Result) -> str:
+    return " ".join(result.stdout.split())
 
 
 @pytest.fixture
@@ -358,15 +522,15 @@ def test_import_says_what_is_new_and_what_it_becomes(db: Database, project: str,
     (shop / "f.jsonl").write_text("\n".join(json.dumps(row) for row in rows[:2]))
     first = csift("f.jsonl")
     assert first.exit_code == 0, first.stderr
-    assert "2 rows of f.jsonl: 2 new, 0 known. Scrubbed: " in first.stdout
+    assert "2 rows of f.jsonl: 2 new, 0 known. Scrubbed: " in flat(first)
     assert (
-        f"All feedback of {project}, 2 rows, teaches 1 training row, 1 preference pair and 1 rated answer (0 good)."
-        in first.stdout
+        f"All feedback of {project}, 2 rows, teaches 1 training row, 1 preference pair, 1 rated answer (0 good) and 0 "
+        "scored answers." in flat(first)
     )
     (shop / "f.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    again = csift("f.jsonl").stdout
+    again = flat(csift("f.jsonl"))
     assert "3 rows of f.jsonl: 1 new, 2 known." in again
-    assert "3 rows, teaches 1 training row, 1 preference pair and 2 rated answers (1 good)." in again
+    assert "3 rows, teaches 1 training row, 1 preference pair, 2 rated answers (1 good) and 1 scored answer." in again
     kept = feedback.load(db, project)
     assert {record.answer for record in kept} == {"28 kg", "Mail <EMAIL_ADDRESS>", "29 kg"}
     assert [str(record.rater)[:6] for record in kept if record.rater] == ["rater-"]

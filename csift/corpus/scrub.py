@@ -102,6 +102,10 @@ class Scrubber:
             names = "names of people not covered"
         return f"Scrubbed: {'; '.join(filter(None, (found, names)))}."
 
+    def text(self, text: str) -> str:
+        """The text with each finding replaced."""
+        return self.scrub(text)[0]
+
     def scrub(self, text: str) -> tuple[str, dict[str, int]]:
         """The text with each finding replaced, and how many of each kind there were. Scrubbing the result changes nothing.
 

@@ -11,7 +11,7 @@ from csift.config import DatasetConfig
 from csift.dataset.cleaning import allowed_only, clean, clean_pairs, from_labels, without_leaks
 from csift.dataset.contexts import with_contexts
 from csift.dataset.mixing import mix
-from csift.dataset.people import opinions, with_documents
+from csift.dataset.people import opinions, origins, with_documents
 from csift.dataset.replay import replay
 from csift.dataset.versions import save
 from csift.db.connection import Database
@@ -87,7 +87,7 @@ def build(
     usable, barred = allowed_only(candidates, allowed)
     kept, refused = clean(usable, firewall, embedder, config)
     pairs, refused_pairs = clean_pairs([pair for pair in given.preferences if pair.document_id in allowed], firewall)
-    preferred, ratings, refused_opinions = opinions(said, firewall, retriever, chunks, allowed, k, config)
+    told = opinions(said, firewall, retriever, chunks, allowed, k, config)
     # A row that teaches the refusal now may be one of the eval questions that have no answer.
     fresh, refusals = without_leaks(with_contexts(kept, retriever, chunks, k, config), firewall)
     old = replay(db, project, fresh, given.snapshot, chunks, firewall, embedder, config)
@@ -102,9 +102,11 @@ def build(
         evalset_id=evalset_id,
         recipe={**recipe, "k": k, "retriever": retriever.id, **config.model_dump()},
         synthesis=_account(given.synthesis, fresh, [e for e in (*refused, *refusals) if (e.question, e.document_id) in written]),
-        rejected=[*given.rejections, *barred, *refused, *refusals, *refused_pairs, *refused_opinions],
-        preferences=[*pairs, *preferred],
-        ratings=ratings,
+        rejected=[*given.rejections, *barred, *refused, *refusals, *refused_pairs, *told.refused],
+        preferences=[*pairs, *told.preferences],
+        ratings=told.ratings,
+        scores=told.scores,
+        origins=origins(said, [*fresh, *told.preferences, *told.ratings, *told.scores]),
         replayed=sum(row.id in old_ids for row in rows),
         documents=dict(sorted(Counter(given.splits[d.document_id] for d in given.snapshot.documents).items())),
     )

@@ -8,10 +8,11 @@ from csift.dedup import deduplicate
 from csift.firewall import Firewall
 from csift.hashing import content_id
 from csift.interfaces import Embedder
-from csift.schemas import Example, Label, PreferencePair, RatedAnswer, Rejection
+from csift.schemas import Example, Label, PreferencePair, RatedAnswer, Rejection, ScoredAnswer
 from csift.textmatch import REFUSAL, normalise, token_f1
 
-Row = TypeVar("Row", Example, PreferencePair, RatedAnswer)
+Row = TypeVar("Row", Example, PreferencePair, RatedAnswer, ScoredAnswer)
+Opinion = TypeVar("Opinion", RatedAnswer, ScoredAnswer)
 
 
 def from_labels(labels: Sequence[Label]) -> list[Example]:
@@ -106,8 +107,8 @@ def clean_pairs(pairs: Sequence[PreferencePair], firewall: Firewall) -> tuple[li
     return _without_leaks(pairs, [pair.chosen for pair in pairs], firewall)
 
 
-def clean_ratings(ratings: Sequence[RatedAnswer], firewall: Firewall) -> tuple[list[RatedAnswer], list[Rejection]]:
-    """The rated answers that leak nothing, be it by calling a protected answer bad; the others with why."""
+def clean_ratings(ratings: Sequence[Opinion], firewall: Firewall) -> tuple[list[Opinion], list[Rejection]]:
+    """The rated or scored answers that leak nothing, be it by calling a protected answer bad; the others with why."""
     return _without_leaks(ratings, [rating.answer for rating in ratings], firewall)
 
 

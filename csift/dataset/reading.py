@@ -14,6 +14,7 @@ from csift.dataset.versions import (
 )
 from csift.db.connection import Database
 from csift.interfaces import Embedder
+from csift.registry import deletion_of
 from csift.reports.data_card import DataCard
 from csift.reports.dataset import DatasetView
 from csift.schemas import Example
@@ -32,6 +33,7 @@ def read_view(db: Database, project: str, stored: StoredVersion, card: str | Non
         rows=tuple(load_examples(db, stored.version)),
         rejected=count_rejections(db, stored.version.id),
         card=card,
+        deletion=deletion_of(db, stored.version.id),
     )
 
 

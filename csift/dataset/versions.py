@@ -2,16 +2,18 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from csift.db.base import RecordTable
 from csift.db.connection import Database
 from csift.db.corpus import ChunkRow, IngestRow, SnapshotRow
-from csift.db.learning import DatasetRow, ExampleRow, PreferencePairRow, RatedAnswerRow, RejectionRow
+from csift.db.feedback import DeletionRow, OriginRow
+from csift.db.learning import DatasetRow, ExampleRow, PreferencePairRow, RatedAnswerRow, RejectionRow, ScoredAnswerRow
 from csift.exceptions import GateError, LabelError, StorageError
 from csift.hashing import content_id
 from csift.registry import load
@@ -23,10 +25,15 @@ from csift.schemas import (
     PreferencePair,
     RatedAnswer,
     Rejection,
+    ScoredAnswer,
     SynthesisReport,
 )
 
 NEAREST = 3  # ids that are suggested for one that does not exist
+NO_ORIGINS: Mapping[str, Collection[str]] = {}
+
+
+Row = Example | PreferencePair | RatedAnswer | ScoredAnswer
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,18 @@ def save(
     rejected: Sequence[Rejection],
     preferences: Sequence[PreferencePair] = (),
     ratings: Sequence[RatedAnswer] = (),
+    scores: Sequence[ScoredAnswer] = (),
+    origins: Mapping[str, Collection[str]] = NO_ORIGINS,
     replayed: int = 0,
     documents: dict[str, int] | None = None,
 ) -> DatasetVersion:
-    """Stores rows, preference pairs, rated answers and the version; the same ones and recipe, in any order, are the same version.
+    """Stores rows, preference pairs, rated and scored answers and the version; the same ones and recipe, in any order, are the
+    same version.
 
     A row that is to be shown twice an epoch stands there twice. What a version says is what it said when it was first stored.
+
+    Args:
+        origins: row → ids of the feedback that it was made of.
 
     Raises:
         LabelError: nothing is left to train on.
@@ -63,14 +76,16 @@ def save(
     ids = tuple(sorted(row.id for row in examples))
     pairs = tuple(sorted({pair.id for pair in preferences}))
     rated = tuple(sorted({rating.id for rating in ratings}))
+    scored = tuple(sorted({score.id for score in scores}))
     leaks = Counter(entry.reason for entry in rejected if entry.reason.startswith("leak"))
     version = DatasetVersion(
-        id=content_id("dataset", [ids, pairs, rated, recipe, evalset_id, snapshot_id]),
+        id=content_id("dataset", [ids, pairs, rated, *([scored] if scored else []), recipe, evalset_id, snapshot_id]),
         snapshot_id=snapshot_id,
         evalset_id=evalset_id,
         example_ids=ids,
         preference_ids=pairs,
         rating_ids=rated,
+        score_ids=scored,
         recipe=recipe,
         sources={source: sum(row.source == source for row in examples) for source in ("human", "synthetic", "feedback")},
         replayed=replayed,
@@ -79,11 +94,15 @@ def save(
         synthesis=synthesis,
     )
     with db.session() as session:
-        session.execute(insert(ExampleRow).on_conflict_do_nothing(), _rows(examples))
-        if preferences:
-            session.execute(insert(PreferencePairRow).on_conflict_do_nothing(), _rows(preferences))
-        if ratings:
-            session.execute(insert(RatedAnswerRow).on_conflict_do_nothing(), _rows(ratings))
+        of_table: list[tuple[type[RecordTable], Sequence[Row]]] = [
+            (ExampleRow, examples), (PreferencePairRow, preferences), (RatedAnswerRow, ratings), (ScoredAnswerRow, scores),
+        ]  # fmt: skip
+        for table, records in of_table:
+            if records:
+                session.execute(insert(table).on_conflict_do_nothing(), _rows(records))
+        made_of = [{"row_id": row, "feedback_id": id_} for row in sorted(origins) for id_ in sorted(origins[row])]
+        if made_of:
+            session.execute(insert(OriginRow).on_conflict_do_nothing(), made_of)
         row = {"id": version.id, "snapshot_id": snapshot_id, "record": version.model_dump(mode="json")}
         made = session.scalar(insert(DatasetRow).values(row).on_conflict_do_nothing().returning(DatasetRow.id))
         if made and rejected:
@@ -91,7 +110,7 @@ def save(
     return load(db, DatasetVersion, version.id)
 
 
-def _rows(records: Sequence[Example] | Sequence[PreferencePair] | Sequence[RatedAnswer]) -> list[dict[str, object]]:
+def _rows(records: Sequence[Row]) -> list[dict[str, object]]:
     """Each record once, in order of ids: two savers that lock the same rows in the same order do not wait for each other."""
     unique = {record.id: record for record in records}
     return [{"id": id_, "record": unique[id_].model_dump(mode="json")} for id_ in sorted(unique)]
@@ -145,9 +164,36 @@ def snapshot_of(db: Database, id_: str) -> CorpusSnapshot:
 
 
 def load_examples(db: Database, version: DatasetVersion) -> list[Example]:
-    """The rows of a version as often as an epoch shows them, in its order."""
+    """The rows of a version as often as an epoch shows them, in its order; without those that went with a person's data."""
     rows = {row.id: row for row in load_examples_of(db, set(version.example_ids))}
-    return [rows[id_] for id_ in version.example_ids]
+    gone = _deleted(db, version) - rows.keys() if len(rows) < len(set(version.example_ids)) else set()
+    return [rows[id_] for id_ in version.example_ids if id_ not in gone]
+
+
+def require_whole(db: Database, version: DatasetVersion) -> None:
+    """Makes sure that a version may be trained on. After a deletion others may have said the same again, and it may.
+
+    Raises:
+        LabelError: rows of it were deleted with a person's data.
+    """
+    gone = _deleted(db, version)
+    stored: set[str] = set()
+    with db.session() as session:
+        for table in (ExampleRow, PreferencePairRow, RatedAnswerRow, ScoredAnswerRow):
+            stored |= set(session.scalars(sa.select(table.id).where(table.id.in_(gone))))
+    if missing := len(gone - stored):
+        raise LabelError(
+            f"{version.id} lost {missing} rows when a person's data was deleted and is not trained on any more; run again, and a "
+            "dataset without them is made"
+        )
+
+
+def _deleted(db: Database, version: DatasetVersion) -> set[str]:
+    """Rows that were once taken from a version, because they were of a person who asked for deletion."""
+    with db.session() as session:
+        took = sa.select(DeletionRow.record["rows"]).where(DeletionRow.record["datasets"].has_key(version.id))
+        rows = {id_ for ids in session.scalars(took) for id_ in ids}
+    return rows & {*version.example_ids, *version.preference_ids, *version.rating_ids, *version.score_ids}
 
 
 def load_examples_of(db: Database, ids: Collection[str]) -> list[Example]:
@@ -169,6 +215,23 @@ def load_ratings(db: Database, version: DatasetVersion) -> list[RatedAnswer]:
     with db.session() as session:
         query = sa.select(RatedAnswerRow.record).where(RatedAnswerRow.id.in_(version.rating_ids)).order_by(RatedAnswerRow.id)
         return [RatedAnswer.model_validate(record) for record in session.scalars(query)]
+
+
+def load_scores(db: Database, version: DatasetVersion) -> list[ScoredAnswer]:
+    """The scored answers of a version, in order of their ids."""
+    with db.session() as session:
+        query = sa.select(ScoredAnswerRow.record).where(ScoredAnswerRow.id.in_(version.score_ids)).order_by(ScoredAnswerRow.id)
+        return [ScoredAnswer.model_validate(record) for record in session.scalars(query)]
+
+
+def load_origins(db: Database, ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Row → ids of the feedback that it was made of (for a critic's, of the served answer), of those made of any."""
+    query = sa.select(OriginRow.row_id, OriginRow.feedback_id).where(OriginRow.row_id.in_(ids))
+    found: dict[str, tuple[str, ...]] = {}
+    with db.session() as session:
+        for row, id_ in session.execute(query.order_by(OriginRow.row_id, OriginRow.feedback_id)).tuples():
+            found[row] = (*found.get(row, ()), id_)
+    return found
 
 
 def load_rejections(db: Database, dataset_id: str, reason: str | None = None, limit: int | None = None) -> list[Rejection]:

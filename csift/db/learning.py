@@ -27,6 +27,12 @@ class RatedAnswerRow(RecordTable, Base):
     __tablename__ = "rated_answers"
 
 
+class ScoredAnswerRow(RecordTable, Base):
+    """ScoredAnswer."""
+
+    __tablename__ = "scored_answers"
+
+
 class DatasetRow(RecordTable, Base):
     """DatasetVersion."""
 

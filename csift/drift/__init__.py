@@ -4,13 +4,14 @@ Questions of one session are correlated, so a test that takes each for independe
 permute whole sessions, and their levels are such that a month of checks has the stated chance of any false alarm.
 """
 
-from csift.drift.accuracy import watch_accuracy
+from csift.drift.accuracy import Sample, watch_accuracy, watch_samples
 from csift.drift.check import check_drift, drift_id, measure
 from csift.drift.levels import daily_level, monthly_level
 from csift.drift.twosample import Test, random_features, two_sample_test
 from csift.drift.windows import TrafficRow, Window, latest, read_window
 
 __all__ = [
+    "Sample",
     "Test",
     "TrafficRow",
     "Window",
@@ -24,4 +25,5 @@ __all__ = [
     "read_window",
     "two_sample_test",
     "watch_accuracy",
+    "watch_samples",
 ]

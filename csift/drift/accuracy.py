@@ -7,10 +7,12 @@ Inference", Statistical Science 38, 2023; bets as in Waudby-Smith and Ramdas, "E
 Betting", JRSS B 86, 2024). So an hourly look costs nothing. How often answers were right before is an estimate as well: half of
 the level goes to the chance that its lower bound is too high. A session counts once, as right when all of its rated answers were.
 
-Not covered: who rates. Ratings are given by those who care to, and a change in who they are looks like a change in answers.
+Answers that people chose to rate are compared with others that people chose to rate, never with labels of drawn ones: answers
+that annoy are rated more often. Not covered: a change in who rates looks like a change in answers.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -59,6 +61,27 @@ def watch_accuracy(reference: Sequence[TrafficRow], month: Sequence[TrafficRow],
         evidence=float(total.max()) / 2,  # half of the level is the floor's
         level=level,
     )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rated rows of before and of the month so far that came about in one way."""
+
+    reference: Sequence[TrafficRow]
+    month: Sequence[TrafficRow]
+    self_selected: bool
+
+
+def watch_samples(samples: Sequence[Sample], level: float) -> AccuracyWatch | None:
+    """The sample that speaks most for worse answers; None where none is rated enough. Those whose reference is rated share the
+    level alike (Bonferroni), so that any of them gives a false alarm in the month with a chance of at most `level`.
+    """
+    rated = [sample for sample in samples if len(_sessions(sample.reference)) >= MIN_RATED]
+    seen = []
+    for sample in rated:
+        if watch := watch_accuracy(sample.reference, sample.month, level / len(rated)):
+            seen.append(watch.model_copy(update={"self_selected": sample.self_selected}))
+    return max(seen, key=lambda watch: watch.evidence, default=None)
 
 
 def _sessions(rows: Iterable[TrafficRow]) -> list[tuple[datetime, bool]]:

@@ -5,6 +5,7 @@ parser.
 """
 
 from csift.judges.asking import NOT_APPLICABLE
+from csift.judges.critic import CriticJudge
 from csift.judges.factual import FactualityJudge
 from csift.judges.faithful import NO_CLAIM, FaithfulnessJudge
 from csift.judges.graded import GradedJudge
@@ -19,6 +20,7 @@ __all__ = [
     "NOT_APPLICABLE",
     "NO_CLAIM",
     "PARSER_VERSION",
+    "CriticJudge",
     "Disagreement",
     "FactualityJudge",
     "FaithfulnessJudge",

@@ -43,8 +43,12 @@ def judge_adapter() -> Any:
 
 def prompt_id(signature: Any) -> str:
     """Hash of the whole prompt as it is sent: instructions, fields, their types and descriptions, and DSPy's own wording."""
-    shown = {name: f"<{name}>" for name in signature.input_fields}
-    return content_id("prompt", judge_adapter().format(signature, [], shown))
+    return content_id("prompt", chat(signature, {name: f"<{name}>" for name in signature.input_fields}))
+
+
+def chat(signature: Any, inputs: dict[str, str]) -> list[dict[str, str]]:
+    """The chat that a model is asked with, as the ledger hashes it."""
+    return judge_adapter().format(signature, [], {name: _defused(text) for name, text in inputs.items()})
 
 
 class Asker:

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from csift.reports import plots, tables
 from csift.reports.dataset import (
     DatasetView,
+    deletion_sentence,
     documents_table,
     lengths,
     lengths_table,
@@ -75,6 +76,7 @@ def render(card: DataCard) -> str:
         version=view.version,
         headline=f"{count(len(view.rows), 'training row')} from {count(_trained_on(card), 'document')}",
         written=_written(view),
+        deleted=deletion_sentence(view),
         teacher=teacher_sentence(view),
         by_source=rows_table(view, "Source", "source"),
         by_style=rows_table(view, "Style", "style"),
@@ -102,7 +104,7 @@ def _written(view: DatasetView) -> str:
     parts = [f"Written {' and '.join([', '.join(writers[:-1]), writers[-1]] if writers[1:] else writers)}"]
     if view.version.replayed:
         parts.append(f"{view.version.replayed:,} replayed from earlier versions")
-    if view.version.preference_ids or view.version.rating_ids:
+    if view.version.preference_ids or view.version.rating_ids or view.version.score_ids:
         parts.append(f"{opinions(view.version)} beside them")
     return f"{'; '.join(parts)}."
 

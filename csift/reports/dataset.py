@@ -12,15 +12,16 @@ from rich.text import Text
 
 from csift.reports import console
 from csift.reports.tables import Table, counts_table
-from csift.reports.wording import count, percent, spread, when
-from csift.schemas import DatasetVersion, Example, Rejection
+from csift.reports.wording import DELETED, count, percent, spread, when
+from csift.schemas import DatasetVersion, Deletion, Example, Rejection
 
 SHOWN = 5  # rows of each kind that a diff shows
 
 
 @dataclass(frozen=True)
 class DatasetView:
-    """A stored version with its rows as often as an epoch shows them; `rejected` counts by reason, `card` is its data card."""
+    """A stored version with its rows as often as an epoch shows them; `rejected` counts by reason, `card` is its data card.
+    After a `deletion` the rows of a person are missing."""
 
     project: str
     made_at: datetime
@@ -28,6 +29,7 @@ class DatasetView:
     rows: tuple[Example, ...]
     rejected: Mapping[str, int]
     card: str | None
+    deletion: Deletion | None = None
 
     @property
     def different(self) -> tuple[Example, ...]:
@@ -129,8 +131,18 @@ def size_sentence(view: DatasetView) -> str:
 
 
 def opinions(version: DatasetVersion) -> str:
-    """How many preference pairs and rated answers."""
-    return f"{count(len(version.preference_ids), 'preference pair')}, {count(len(version.rating_ids), 'rated answer')}"
+    """How many preference pairs, rated and scored answers."""
+    parts = [count(len(version.preference_ids), "preference pair"), count(len(version.rating_ids), "rated answer")]
+    return ", ".join([*parts, *([count(len(version.score_ids), "scored answer")] if version.score_ids else [])])
+
+
+def deletion_sentence(view: DatasetView) -> str:
+    """That rows of it were deleted; nothing where none were."""
+    if view.deletion is None:
+        return ""
+    rows = {*view.version.example_ids, *view.version.preference_ids, *view.version.rating_ids, *view.version.score_ids}
+    taken = count(len(rows.intersection(view.deletion.rows)), "row")
+    return f"It {DELETED}. {taken} of it went on {when(view.deletion.at)}."
 
 
 def teacher_sentence(view: DatasetView) -> str:
@@ -149,6 +161,8 @@ def print_dataset(view: DatasetView, out: Console | None = None) -> None:
     version = view.version
     _line(out, f"{view.project}, {version.id}", "head")
     _line(out, f"Made {when(view.made_at)} from {version.snapshot_id}, guarded for {version.evalset_id}.")
+    if told := deletion_sentence(view):
+        _line(out, told, "bad")
     _line(out, size_sentence(view))
     _line(out, teacher_sentence(view))
     drawn = [rows_table(view, "Source", "source"), rows_table(view, "Style", "style"), documents_table(version.documents)]
@@ -177,6 +191,7 @@ def dataset_json(view: DatasetView) -> dict[str, Any]:
             for name, values in lengths(view.different).items()
         },
         "data_card": view.card,
+        "deletion": view.deletion.id if view.deletion else None,
     }
 
 
@@ -224,6 +239,7 @@ def _sides_table(diff: DatasetDiff) -> Table:
         both("Replayed", lambda side: side.version.replayed),
         both("Preference pairs", lambda side: len(side.version.preference_ids)),
         both("Rated answers", lambda side: len(side.version.rating_ids)),
+        both("Scored answers", lambda side: len(side.version.score_ids)),
         both("Refused", lambda side: sum(side.rejected.values())),
     )
     return Table("Before and after", ("What", "Before", "After", "Change"), rows, frozenset({"Before", "After", "Change"}))

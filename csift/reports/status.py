@@ -33,6 +33,7 @@ class Lineage:
     snapshot_id: str
     documents: tuple[DocumentRef, ...]
     custom_model: str | None = None
+    deletion_id: str | None = None  # of a person's data, which took rows from the dataset
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,7 @@ def _lineage_json(lineage: Lineage) -> dict[str, Any]:
         "custom_model": lineage.custom_model,
         "dataset": lineage.dataset_id,
         "sources": dict(lineage.sources),
+        "deletion": lineage.deletion_id,
         "corpus": lineage.snapshot_id,
         "documents": {document.document_id: document.sha256 for document in lineage.documents},
     }

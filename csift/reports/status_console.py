@@ -13,7 +13,7 @@ from csift.reports.console import block, draw, line, make_console, plain, table
 from csift.reports.run_console import print_decision
 from csift.reports.status import Lineage, Status, drift_verdict, job_line, last_cycle, status_json
 from csift.reports.verdicts import approval_sentence
-from csift.reports.wording import accuracy_sentence, clock, count, drift_sentence, money, points_interval, when
+from csift.reports.wording import DELETED, accuracy_sentence, clock, count, drift_sentence, money, points_interval, when
 from csift.schemas import DriftReport, MonitorReport
 
 _DOCUMENTS_SHOWN = 40
@@ -74,6 +74,8 @@ def _tree(lineage: Lineage) -> Tree:
     if lineage.dataset_id:
         sources = ", ".join(f"{number:,} {source}" for source, number in sorted(lineage.sources.items()))
         node = node.add(Text(f"{plain(lineage.dataset_id)}  {plain(sources)}"))
+        if lineage.deletion_id:
+            node.add(Text(DELETED, style="bad"))
     node = node.add(Text(f"{plain(lineage.snapshot_id)}  {count(len(lineage.documents), 'document')}"))
     for document in lineage.documents[:_DOCUMENTS_SHOWN]:
         node.add(Text.assemble((document.sha256[:12], "muted"), f"  {plain(document.document_id)}"))

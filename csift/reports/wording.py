@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 
 from csift.schemas import AccuracyWatch, DriftReport, DriftSignal, Interval
 
+DELETED = "contains rows of a person who asked for deletion; retrain"  # beside a dataset
+
 
 def percent(share: float) -> str:
     """0.617 → "61.7%"."""
@@ -101,6 +103,16 @@ def accuracy_sentence(watch: AccuracyWatch | None) -> str:
     return (
         f"{verdict}: {percent(watch.now)} of {count(watch.sessions, 'rated session')} since {watch.since:%Y-%m-%d} were right, "
         f"{percent(watch.before)} before; evidence {watch.evidence:,.1f} of the {1 / watch.level:,.0f} that an alarm takes."
+        f"{whose(watch)}"
+    )
+
+
+def whose(watch: AccuracyWatch) -> str:
+    """What is to be known of the sample, after a sentence on it; nothing where it was drawn."""
+    if not watch.self_selected:
+        return ""
+    return (
+        " These are answers that people chose to rate, before and now: no sample of all, and a change in who rates shows as well."
     )
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from csift.hashing import content_id
 from csift.schemas.base import Record, Split, Style
 
@@ -70,7 +72,7 @@ class PreferencePair(Record):
 
 
 class RatedAnswer(Record):
-    """An answer of which the majority of `raters` people said that it is one to give, or that it is not."""
+    """An answer of which `raters` people, or the critic (ai), said that it is one to give, or that it is not."""
 
     id: str
     question: str
@@ -79,21 +81,39 @@ class RatedAnswer(Record):
     answer: str
     desirable: bool
     raters: int
+    source: Literal["ai", "human"] = "human"
+
+
+class ScoredAnswer(Record):
+    """An answer with how good `raters` people, or the critic (ai), find it: `score` from 0 (bad) to 1 (good)."""
+
+    id: str
+    question: str
+    document_id: str
+    context_chunk_ids: tuple[str, ...]
+    answer: str
+    score: float
+    raters: int
+    source: Literal["ai", "human"]
 
 
 class HumanFeedback(Record):
-    """What people's feedback teaches. Which document a question is about, and the chunks beside it, is found when a dataset is
-    built; until then they are empty.
+    """What people's feedback teaches, and the critic's where people did not speak. Which document a question is about, and the
+    chunks beside it, is found when a dataset is built; until then they are empty.
+
+    `origins`: id of a row → ids of the feedback that it was made of; for the critic's rows, of the served answers.
     """
 
     examples: tuple[Example, ...] = ()
     preferences: tuple[PreferencePair, ...] = ()
     ratings: tuple[RatedAnswer, ...] = ()
+    scores: tuple[ScoredAnswer, ...] = ()
+    origins: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @property
-    def rows(self) -> tuple[Example | PreferencePair | RatedAnswer, ...]:
+    def rows(self) -> tuple[Example | PreferencePair | RatedAnswer | ScoredAnswer, ...]:
         """All of it."""
-        return (*self.examples, *self.preferences, *self.ratings)
+        return (*self.examples, *self.preferences, *self.ratings, *self.scores)
 
 
 class Rejection(Record):
@@ -117,7 +137,7 @@ class SynthesisReport(Record):
 
 
 class DatasetVersion(Record):
-    """A training set. Its id is a fingerprint of its examples, preference pairs, rated answers and recipe.
+    """A training set. Its id is a fingerprint of its examples, preference pairs, rated and scored answers and recipe.
 
     `example_ids` repeats an example as often as an epoch shows it; `replayed` of them stood in earlier versions. `documents`
     counts the documents of each split.
@@ -135,6 +155,7 @@ class DatasetVersion(Record):
     documents: dict[str, int]
     decontaminated: dict[str, int]
     synthesis: SynthesisReport
+    score_ids: tuple[str, ...] = ()
 
 
 class EvalItem(Record):

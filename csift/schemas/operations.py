@@ -61,7 +61,8 @@ class DriftReport(Record):
 class AccuracyWatch(Record):
     """Whether rated answers are right less often than before. `before` is the reference's accuracy and `floor` its lower bound;
     `now` is that of the `sessions` since `since`, the day from which the evidence is strongest. `evidence` is the most that the
-    stake of a bettor on worse answers has become (csift.drift.accuracy)."""
+    stake of a bettor on worse answers has become (csift.drift.accuracy). `self_selected`: the sessions are those that people
+    chose to rate, before and now, and no sample of all."""
 
     before: float
     floor: float
@@ -70,6 +71,7 @@ class AccuracyWatch(Record):
     since: datetime
     evidence: float
     level: float
+    self_selected: bool = False
 
     @property
     def regressed(self) -> bool:

@@ -15,16 +15,15 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from csift import feedback
 from csift.db.base import now
 from csift.db.connection import Database
-from csift.exceptions import CsiftError
+from csift.exceptions import CsiftError, LabelError
 from csift.interfaces import Embedder
-from csift.schemas import Failure, FeedbackRecord, Role, ServedAnswer
+from csift.schemas import Failure, Role, ServedAnswer
 from csift.serving.access import Caller, Denied, Doors, Queue, RateLimit
 from csift.serving.answering import Champion, tokens
 from csift.serving.answers import AnswerLog
@@ -155,23 +154,22 @@ def _answer(server: Server, question: str, asker: Caller, session: str | None) -
 
 
 def _keep_feedback(server: Server, said: FeedbackRequest, asker: Caller) -> dict[str, Any]:
-    answer = server.answers.find(server.project, said.answer_id)
-    if answer is None:
-        raise Denied(404, "answer_not_found", f"no answer {said.answer_id!r} was given here")
-    by = "/".join(part for part in (asker.key, said.rater) if part)
+    answers = [_served(server, id_) for id_ in said.about]
+    by = "/".join(part for part in (asker.key, said.rater) if part) or None
+    what = said.model_dump(exclude={"answer_id", "ranking", "rater"}, exclude_none=True)
     try:
-        record = FeedbackRecord.of(
-            question=answer.question,
-            answer=answer.answer,
-            system_id=answer.system_id,
-            rater=by or None,
-            **said.model_dump(exclude={"answer_id", "rater"}),
-        )
-    except ValidationError as error:
-        raise Denied(400, "invalid_request_error", error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-    kept = feedback.private(record, server.scrub)
-    new = feedback.save(server.db, server.project, [kept])
-    return {"id": kept.id, "new": bool(new)}
+        record = feedback.about(answers, by, what, ranking=said.ranking is not None)
+        given = feedback.say(server.db, server.project, record, answers, server.scrub, asker.key)
+    except LabelError as error:
+        raise Denied(400, "invalid_request_error", str(error)) from None
+    return {"id": given.id, "new": given.new}
+
+
+def _served(server: Server, id_: str) -> ServedAnswer:
+    answer = server.answers.find(server.project, id_)
+    if answer is None:
+        raise Denied(404, "answer_not_found", f"no answer {id_!r} was given here")
+    return answer
 
 
 def _vector(vector: Any, form: str) -> Any:

@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from csift.schemas import Hit, ServedAnswer
 
 LONGEST = 8_000  # characters of a question
 Text = Annotated[str, Field(min_length=1, max_length=LONGEST, pattern=r"^[^\x00]*$")]
+AnswerId = Annotated[str, Field(max_length=100)]
 
 
 class Part(BaseModel):
@@ -61,16 +62,32 @@ class EmbeddingRequest(BaseModel):
 
 
 class FeedbackRequest(BaseModel):
-    """What one person says of an answer that they got."""
+    """What one person says of an answer that they got, or how they rank several answers to one question."""
 
     model_config = ConfigDict(extra="forbid")
 
-    answer_id: str = Field(max_length=100)
+    answer_id: AnswerId | None = None
+    ranking: Annotated[list[AnswerId], Field(min_length=2, max_length=20)] | None = Field(
+        None, description="Ids of answers to one question, best first, in place of answer_id"
+    )
     thumb: Literal["up", "down"] | None = None
     rating: int | None = Field(None, ge=1, le=5, strict=True)
     comment: Text | None = None
     edited_answer: Text | None = None
     rater: Text | None = Field(None, description="Tells the people behind one key apart")
+
+    @model_validator(mode="after")
+    def _of_one_or_several(self) -> "FeedbackRequest":
+        if (self.answer_id is None) == (self.ranking is None):
+            raise ValueError("name one answer with answer_id, or several with ranking")
+        if self.ranking and any(said is not None for said in (self.thumb, self.rating, self.edited_answer)):
+            raise ValueError("a ranking stands alone; say the rest of one answer, in a request of its own")
+        return self
+
+    @property
+    def about(self) -> list[str]:
+        """The ids of the answers."""
+        return self.ranking or [str(self.answer_id)]
 
 
 def completion(answer: ServedAnswer) -> dict[str, Any]:

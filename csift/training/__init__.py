@@ -1,7 +1,7 @@
 """LoRA training with trl and peft, and PPO: one file a method family."""
 
 from csift.training.pipeline import final_id, train
-from csift.training.rows import PreferenceRow, PromptRow, RatedRow, TextRow, TrainingData, TrainingRow, unpaired
+from csift.training.rows import PreferenceRow, PromptRow, RatedRow, ScoredRow, TextRow, TrainingData, TrainingRow, unpaired
 from csift.training.run import Adapters, InMemory, Run
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "PromptRow",
     "RatedRow",
     "Run",
+    "ScoredRow",
     "TextRow",
     "TrainingData",
     "TrainingRow",

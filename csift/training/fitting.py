@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from csift.exceptions import TrainingError
 from csift.interfaces import Messages
 from csift.plaintext import as_text, chat_as_text
-from csift.training.rows import PreferenceRow, PromptRow, RatedRow, TextRow, TrainingRow
+from csift.training.rows import PreferenceRow, PromptRow, RatedRow, ScoredRow, TextRow, TrainingRow
 
-R = TypeVar("R", TrainingRow, PreferenceRow, RatedRow, PromptRow)
+R = TypeVar("R", TrainingRow, PreferenceRow, RatedRow, ScoredRow, PromptRow)
 GAP = " … "
 ANSWERS = ("completion", "chosen", "rejected", "gold")  # fields of rows that hold an answer
 
@@ -48,7 +48,7 @@ def _plain(tokenizer: Any, row: R) -> R:
     return replace(row, prompt=chat_as_text(tokenizer, row.prompt), **changed)
 
 
-def _longest(row: TrainingRow | PreferenceRow | RatedRow | PromptRow) -> str:
+def _longest(row: TrainingRow | PreferenceRow | RatedRow | ScoredRow | PromptRow) -> str:
     if isinstance(row, PreferenceRow):
         return max(row.chosen, row.rejected, key=len)
     return "" if isinstance(row, PromptRow) else row.completion

@@ -22,7 +22,7 @@ from csift.interfaces import Progress
 from csift.models import BaseModel
 from csift.schemas import LossPoint
 from csift.training.checkpoints import Checkpoints
-from csift.training.rows import NEEDS, PreferenceRow, PromptRow, RatedRow, Row, TextRow, TrainingRow
+from csift.training.rows import NEEDS, PreferenceRow, PromptRow, RatedRow, Row, ScoredRow, TextRow, TrainingRow
 from csift.training.stage import Stage, fit_stage
 
 TOLD = "stage.json"
@@ -33,6 +33,7 @@ KINDS: dict[str, Any] = {
     "pairs": TrainingRow,
     "preferences": PreferenceRow,
     "ratings": RatedRow,
+    "opinions": PreferenceRow | ScoredRow,
     "prompts": PromptRow,
 }
 

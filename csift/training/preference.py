@@ -1,6 +1,7 @@
 """Preference alignment: dpo (Rafailov et al., NeurIPS 2023), orpo (Hong et al., EMNLP 2024), kto (Ethayarajh et al., ICML 2024),
 and the reward model (Ouyang et al., NeurIPS 2022)."""
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +14,11 @@ from csift.training.answer_head import use_answer_head
 from csift.training.arguments import processes
 from csift.training.fitting import fit
 from csift.training.lean import lean
-from csift.training.rows import PreferenceRow, RatedRow
+from csift.training.rows import PreferenceRow, RatedRow, ScoredRow
 from csift.training.setup import Setup
 from csift.training.watch import ROWS, InOrder, Watched, WithRows
+
+SCORE = "score"  # of a row with one answer; no number for a pair
 
 
 class PreferenceTrainer(InOrder, DPOTrainer):
@@ -57,7 +60,33 @@ class RatedTrainer(Watched, KTOTrainer):
 
 
 class RewardModelTrainer(InOrder, RewardTrainer):
-    """RewardTrainer in csift's order."""
+    """RewardTrainer in csift's order, which also learns from answers that people scored one by one.
+
+    A reward is the log-odds that an answer is good. A pair teaches the difference of two (Bradley and Terry, 1952), a scored
+    answer the reward itself: a regression on ratings (Wang et al., HelpSteer2, NeurIPS 2024), here by cross-entropy.
+    """
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        """The trainer's own where all rows are pairs. A scored answer stands on both sides of its row; one of them counts."""
+        scores = inputs.pop(SCORE)
+        single = ~torch.isnan(scores)
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        if single.any():
+            better, worse = torch.chunk(outputs.logits.squeeze(-1), chunks=2)
+            pairs = -torch.nn.functional.logsigmoid((better - worse)[~single])
+            alone = torch.nn.functional.binary_cross_entropy_with_logits(better[single], scores[single], reduction="none")
+            loss = torch.cat([pairs, alone]).mean()
+        return (loss, outputs) if return_outputs else loss
+
+
+class WithScores:
+    """A collator that keeps the score of each row beside a batch."""
+
+    def __init__(self, collate: Any) -> None:
+        self.collate = collate
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        return {**self.collate(examples), SCORE: torch.tensor([example[SCORE] for example in examples])}
 
 
 def dpo(setup: Setup, rows: Sequence[PreferenceRow]) -> Any:
@@ -115,18 +144,29 @@ def kto(setup: Setup, rows: Sequence[RatedRow]) -> Any:
     return _watched(setup, trainer, rows)
 
 
-def reward(setup: Setup, rows: Sequence[PreferenceRow]) -> Any:
-    """A trainer of a number for each answer, higher for the better one."""
+def reward(setup: Setup, rows: Sequence[PreferenceRow | ScoredRow]) -> Any:
+    """A trainer of a number for each answer, higher for the better one of a pair and for what people score higher."""
     arguments = RewardConfig(**setup.arguments(setup.config.learning_rate), max_length=setup.config.max_length)
     trainer = RewardModelTrainer(
         model=setup.model,
         args=arguments,
-        train_dataset=setup.dataset(_pairs(setup, rows)),
+        train_dataset=setup.dataset(_pairs_and_scores(setup, rows)),
         processing_class=setup.tokenizer,
     )
     trainer.ids, trainer.effective_batch = [row.id for row in rows], setup.config.batch_size
-    trainer.data_collator = WithRows(trainer.data_collator)
+    trainer.data_collator = WithRows(WithScores(trainer.data_collator))
     return trainer
+
+
+def _pairs_and_scores(setup: Setup, rows: Sequence[PreferenceRow | ScoredRow]) -> list[dict[str, Any]]:
+    """Rows of one form, so that a batch may hold both kinds."""
+    pairs = [_twice(row) if isinstance(row, ScoredRow) else row for row in rows]
+    scores = [math.nan if isinstance(row, PreferenceRow) else row.score for row in rows]
+    return [{**row, SCORE: score} for row, score in zip(_pairs(setup, pairs), scores, strict=True)]
+
+
+def _twice(row: ScoredRow) -> PreferenceRow:
+    return PreferenceRow(row.prompt, row.completion, row.completion, row.id)
 
 
 def _pairs(setup: Setup, rows: Sequence[PreferenceRow]) -> list[dict[str, Any]]:

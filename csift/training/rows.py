@@ -46,6 +46,16 @@ class RatedRow:
 
 
 @dataclass(frozen=True)
+class ScoredRow:
+    """A chat up to the answer, an answer, and how good it is, from 0 to 1 (reward)."""
+
+    prompt: Messages
+    completion: str
+    score: float
+    id: str = ""
+
+
+@dataclass(frozen=True)
 class PromptRow:
     """A chat up to the answer that the model gives itself, and the right answer (ppo, grpo, rloo)."""
 
@@ -54,14 +64,14 @@ class PromptRow:
     id: str = ""
 
 
-Row = TextRow | TrainingRow | PreferenceRow | RatedRow | PromptRow
+Row = TextRow | TrainingRow | PreferenceRow | RatedRow | ScoredRow | PromptRow
 
 NEEDS: Mapping[Method, str] = {
     "cpt": "texts",
     "sft": "pairs",
     "dpo": "preferences",
     "orpo": "preferences",
-    "reward": "preferences",
+    "reward": "opinions",
     "kto": "ratings",
     "ppo": "prompts",
     "grpo": "prompts",
@@ -78,6 +88,12 @@ class TrainingData:
     preferences: Sequence[PreferenceRow] = ()
     ratings: Sequence[RatedRow] = ()
     prompts: Sequence[PromptRow] = field(default=())
+    scores: Sequence[ScoredRow] = ()
+
+    @property
+    def opinions(self) -> Sequence[PreferenceRow | ScoredRow]:
+        """What a reward model learns from: which of two answers is better, and how good one is."""
+        return [*self.preferences, *self.scores]
 
     def rows(self, method: Method) -> Sequence[Row]:
         """What a method learns from. Raises TrainingError when there is none."""

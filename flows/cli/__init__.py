@@ -5,12 +5,13 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import wraps
+from getpass import getuser
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from csift.exceptions import CsiftError
+from csift.exceptions import ConfigError, CsiftError
 from csift.settings import settings
 
 Config = Annotated[Path, typer.Option("--config", "-c", envvar="CSIFT_CONFIG", help="The project's TOML.", show_default=True)]
@@ -88,6 +89,14 @@ def _environment(debug: bool) -> None:
 def place(location: str) -> str:
     """A folder or file that was named on the command line, absolute; s3:// as it is."""
     return location if "://" in location else str(Path(location).expanduser().resolve())
+
+
+def user() -> str:
+    """The user of this machine, who stands beside what is approved or settled. Raises ConfigError where there is no name."""
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        raise ConfigError("this machine has no name for you; say who you are with --by") from None
 
 
 def main() -> None:

@@ -1,15 +1,13 @@
 """`csift status`, `csift decide --replay`, `csift promote` and `csift rollback`."""
 
 from contextlib import suppress
-from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from csift.config import load_config
-from csift.exceptions import ConfigError
-from flows.cli import DEFAULT_CONFIG, Config, Debug, app, command
+from flows.cli import DEFAULT_CONFIG, Config, Debug, app, command, user
 
 
 @command(app, "status")
@@ -80,7 +78,7 @@ def promote(
     from csift.schemas import ApprovalAnswer
     from tasks.collaborators import store
 
-    said = ApprovalAnswer(approved=True, by=by.strip() or _user(), note=note.strip(), at=now())
+    said = ApprovalAnswer(approved=True, by=by.strip() or user(), note=note.strip(), at=now())
     approvals.answer(database(), store(), project, decision, said)
     move = registry.champion_log(database(), project)[0]
     print(f"{project}: champion is {move.to_system_id}, in place of {move.from_system_id} (move {move.version})")
@@ -96,10 +94,3 @@ def rollback(config: Config = DEFAULT_CONFIG, debug: Debug = False) -> None:
 
     move = registry.rollback(database(), project)
     print(f"{project}: champion is {move.to_system_id} again, in place of {move.from_system_id} (move {move.version})")
-
-
-def _user() -> str:
-    try:
-        return getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        raise ConfigError("this machine has no name for you; say who approves with --by") from None

@@ -1,0 +1,127 @@
+"""From an edit over HTTP to a preference pair, a decision, and the person's deletion: the loop with a server beside it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from pumps import configure, toml_of, write_catalogue
+from teachers import quantities
+from typer.testing import CliRunner, Result
+
+from bench.teacher_server import Answer, Reply, TeacherServer
+from csift import registry
+from csift.config import LoopConfig
+from csift.dataset import find, load_origins, load_preferences, load_ratings
+from csift.db import Database
+from csift.models import BaseModel
+from csift.schemas import Cycle, CycleState, PreferencePair
+from csift.serving.access import Doors, Queue, RateLimit
+from csift.serving.answering import Champion
+from csift.serving.answers import AnswerLog
+from csift.serving.api import Server, create_app
+from flows.cli import app, champion, dataset, feedback  # noqa: F401 - registers them
+from flows.nightly import nightly
+from tasks.collaborators import embedder, store
+from tasks.serving import answerer
+
+pytestmark = pytest.mark.slow
+ALDER = "How heavy is the Alder pump?"
+
+
+@pytest.fixture
+def config(tmp_path: Path, project: str, tiny_model: BaseModel, monkeypatch: pytest.MonkeyPatch) -> LoopConfig:
+    write_catalogue(tmp_path)
+    told = configure(tmp_path, project, tiny_model.path)
+    (tmp_path / "csift.toml").write_text(toml_of(told))
+    monkeypatch.chdir(tmp_path)
+    return told
+
+
+@pytest.fixture
+def http(db: Database, config: LoopConfig) -> Iterator[TestClient]:
+    """`csift serve` of the project after its first night."""
+    run(config)
+    told: list[str] = []
+    answers = AnswerLog(db, str, told.append)
+    server = Server(
+        db=db, project=config.project, champion=Champion(db, config.project, lambda s: answerer(config, s), told.append),
+        answers=answers, doors=Doors(db, config.project, True, told.append), embedder=embedder(), rate=RateLimit(600),
+        queue=Queue(8), threads=8, scrub=str,
+    )  # fmt: skip
+    with TestClient(create_app(server), base_url="http://localhost") as client:
+        yield client
+    answers.close()
+
+
+def run(config: LoopConfig) -> Cycle:
+    return nightly(config, return_state=True).result()
+
+
+def ask(http: TestClient, project: str, question: str) -> str:
+    asked = {"model": project, "messages": [{"role": "user", "content": question}]}
+    return http.post("/v1/chat/completions", json=asked).json()["csift"]["answer_id"]
+
+
+def csift(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, [*arguments])
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+def pairs(db: Database, project: str) -> list[PreferencePair]:
+    return load_preferences(db, find(db, project, "latest").version)
+
+
+def test_an_edit_becomes_a_pair_that_names_it_and_after_a_deletion_the_decision_replays(
+    db: Database, config: LoopConfig, http: TestClient
+) -> None:
+    answer = ask(http, config.project, ALDER)
+    said = http.post("/v1/feedback", json={"answer_id": answer, "edited_answer": "3 kg", "rater": "ada"}).json()
+
+    decided = run(config)
+
+    assert decided.state is CycleState.COMPLETED
+    (pair,) = pairs(db, config.project)
+    assert (pair.question, pair.chosen, pair.source, pair.judged_by) == (ALDER, "3 kg", "human", "edit")
+    assert load_origins(db, [pair.id]) == {pair.id: (said["id"],)}
+    learnt = find(db, config.project, "latest").version.id
+
+    told = csift("feedback", "forget", "ada").stdout
+    assert "deleted 1 row of feedback, 1 served answer and" in told and learnt in told
+    assert "the same in every number" in csift("decide", "--replay", decided.decision_id or "").stdout
+    assert "a person who asked for deletion; retrain" in csift("dataset", "show", learnt).stdout.replace("\n", " ")
+    card = store().get(f"data-cards/{learnt}.html").decode()
+    assert "person who asked for deletion" in card and pair.rejected not in card
+    assert "keeps nothing of them" in csift("feedback", "forget", "ada").stdout
+
+    again = run(config)
+
+    assert again.state is CycleState.COMPLETED  # the deletion alone is reason to train
+    assert pairs(db, config.project) == []
+    assert registry.deletion_of(db, find(db, config.project, "latest").version.id) is None
+    assert run(config).state is CycleState.NOTHING_NEW
+
+
+def test_a_critic_of_the_nightly_run_grades_what_nobody_rated_and_the_dataset_learns_it(
+    db: Database, config: LoopConfig, http: TestClient, serve: Any
+) -> None:
+    """The stand-in likes what people like: every answer is rated up, and graded 0.9."""
+    for number in range(17):  # as many as Wilson's lower bound of 0.8 takes when all agree
+        answer = ask(http, config.project, f"How heavy is the Alder pump with hose {number}?")
+        http.post("/v1/feedback", json={"answer_id": answer, "thumb": "up", "rater": "ada"})
+    ask(http, config.project, ALDER)
+
+    def grades(prompt: str, time: int) -> Reply:
+        if "principles" in prompt or ("excerpts ## ]]" in prompt and "answer ## ]]\n" in prompt):
+            return Answer("[[ ## reason ## ]]\nIt is short.\n\n[[ ## score ## ]]\n0.9\n\n[[ ## completed ## ]]")
+        return quantities(prompt, time)
+
+    with TeacherServer(grades) as server:
+        serve(server)
+        told = config.feedback.model_copy(update={"critic": f"openai/{config.project}"})
+        cycle = run(config.model_copy(update={"feedback": told}))
+    assert "criticise" in [stage.stage for stage in cycle.stages]
+    graded = [row for row in load_ratings(db, find(db, config.project, "latest").version) if row.source == "ai"]
+    assert [(row.question, row.desirable, row.raters) for row in graded] == [(ALDER, True, 1)]
