@@ -78,7 +78,17 @@ from csift.schemas.operations import (
     Trigger,
 )
 from csift.schemas.pairwise import PairItem, PairVerdict, Winner
-from csift.schemas.serving import ApiKey, Role, ServedAnswer
+from csift.schemas.serving import (
+    ApiKey,
+    ArmReport,
+    Role,
+    ServedAnswer,
+    ShadowAnswer,
+    ShadowPair,
+    Trial,
+    TrialKind,
+    TrialReport,
+)
 from csift.schemas.systems import Adapter, CustomModel, Generation, GenerationParams, LossPoint, StageLosses, System, Teacher
 
 __all__ = [
@@ -89,6 +99,7 @@ __all__ = [
     "ApiKey",
     "Approval",
     "ApprovalAnswer",
+    "ArmReport",
     "BackfillEstimate",
     "BackfillPlan",
     "ChampionMove",
@@ -155,6 +166,8 @@ __all__ = [
     "Score",
     "ScorePart",
     "ServedAnswer",
+    "ShadowAnswer",
+    "ShadowPair",
     "SkillRetention",
     "SkippedDocument",
     "SliceResult",
@@ -170,6 +183,9 @@ __all__ = [
     "TaughtPartition",
     "Teacher",
     "TeacherRate",
+    "Trial",
+    "TrialKind",
+    "TrialReport",
     "Trigger",
     "Verdict",
     "Winner",

@@ -28,6 +28,7 @@ from csift.schemas import Failure, FeedbackRecord, Role, ServedAnswer
 from csift.serving.access import Caller, Denied, Doors, Queue, RateLimit
 from csift.serving.answering import Champion, tokens
 from csift.serving.answers import AnswerLog
+from csift.serving.trying import Trying
 from csift.serving.wire import ChatRequest, EmbeddingRequest, FeedbackRequest, completion, events
 
 MOST_BYTES = 1_000_000  # of a request's body
@@ -42,6 +43,7 @@ class Server:
     db: Database
     project: str
     champion: Champion
+    trying: Trying
     answers: AnswerLog
     doors: Doors
     embedder: Embedder
@@ -79,8 +81,8 @@ def create_app(server: Server) -> FastAPI:
 
     @app.get("/v1/models")
     def models(asker: Annotated[Caller, caller("ask")]) -> dict[str, Any]:
-        """The project, which is whoever is champion, and the champion by its own name."""
-        made = [server.project, server.champion.now.system.id]
+        """The project, which is whoever is champion or its canary, and both by their own names."""
+        made = [server.project, *_systems(server)]
         return {"object": "list", "data": [{"id": id_, "object": "model", "created": 0, "owned_by": "csift"} for id_ in made]}
 
     @app.post("/v1/chat/completions")
@@ -88,7 +90,7 @@ def create_app(server: Server) -> FastAPI:
         """Answers the last user message from the corpus."""
         question = _question(server, asked)
         with server.queue.place():
-            work = partial(_answer, server, question, asker, request.headers.get(SESSION) or asked.user)
+            work = partial(_answer, server, asked.model, question, asker, request.headers.get(SESSION) or asked.user)
             answer = await to_thread.run_sync(work, limiter=limiter)
         if asked.stream:
             usage = bool(asked.stream_options and asked.stream_options.include_usage)
@@ -117,7 +119,7 @@ def create_app(server: Server) -> FastAPI:
 
 def _question(server: Server, asked: ChatRequest) -> str:
     """The last user message. Raises Denied when there is none, or for a model that is not served."""
-    if asked.model not in (server.project, server.champion.now.system.id):
+    if asked.model not in (server.project, *_systems(server)):
         raise Denied(404, "model_not_found", f"there is no model {asked.model!r}; ask {server.project!r}, the champion")
     said = [message.text for message in asked.messages if message.role == "user"]
     if not said or not said[-1].strip() or "\0" in said[-1]:
@@ -127,10 +129,17 @@ def _question(server: Server, asked: ChatRequest) -> str:
     return said[-1]
 
 
-def _answer(server: Server, question: str, asker: Caller, session: str | None) -> ServedAnswer:
+def _systems(server: Server) -> list[str]:
+    """Who may be asked by name."""
+    canary = server.trying.canary
+    return [server.champion.now.system.id, *([canary.trial.system_id] if canary else [])]
+
+
+def _answer(server: Server, model: str, question: str, asker: Caller, session: str | None) -> ServedAnswer:
     began = time.perf_counter()
-    answerer = server.champion.now  # one System from here to the end
-    told = answerer.answer(question)
+    one_talk = session or f"{asker.key} {question}"
+    champion = server.champion.now  # one System from here to the end
+    answerer, told = server.trying.answer(model, one_talk, question) or (champion, champion.answer(question))
     if isinstance(told, Failure):
         raise Denied(502, told.kind, f"the model gave no answer: {told.message}")
     read, written = tokens(told.spent)
@@ -151,6 +160,7 @@ def _answer(server: Server, question: str, asker: Caller, session: str | None) -
         seconds=time.perf_counter() - began,
     )
     server.answers.keep(answer)
+    server.trying.shadow(answer, one_talk)
     return answer
 
 

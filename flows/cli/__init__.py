@@ -108,6 +108,7 @@ def main() -> None:
         loop,
         metrics,
         serve,
+        trial,
         up,
     )
 
