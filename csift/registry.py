@@ -157,7 +157,7 @@ def save_drift(db: Database, project: str, report: DriftReport) -> DriftReport:
             "id": report.id,
             "project": project,
             "drifted": report.drifted,
-            "p_value": min(signal.p_value for signal in report.signals),
+            "p_value": min((signal.p_value for signal in report.signals), default=1.0),
             "record": report.model_dump(mode="json"),
         }
         session.execute(insert(DriftReportRow).values(values).on_conflict_do_nothing())

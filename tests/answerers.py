@@ -16,7 +16,7 @@ from encoders import WordEmbedder
 from csift import registry
 from csift.db import Database
 from csift.exceptions import ModelError
-from csift.interfaces import Messages
+from csift.interfaces import Messages, Retriever
 from csift.leases import hold
 from csift.llm.local import Unbooked, local_model
 from csift.rag import standard_program
@@ -131,7 +131,7 @@ def servers_of(made: Project) -> Iterator[Serve]:
     """Starts servers of the project."""
     db, project = made.db, made.name
 
-    def start(open_to_all: bool = True, **parts: Any) -> Running:
+    def start(open_to_all: bool = True, retriever: Retriever | None = None, **parts: Any) -> Running:
         writers: dict[str, Writer] = {}
         told: list[str] = []
 
@@ -140,7 +140,7 @@ def servers_of(made: Project) -> Iterator[Serve]:
                 raise ModelError("its weights cannot be read")
             writers[system.id] = Writer(system.id, pause)
             model = local_model(writers[system.id], Unbooked(), "serve")
-            return Answerer(system, standard_program(Shelf(), 3), model)
+            return Answerer(system, standard_program(retriever or Shelf(), 3), model)
 
         def scrub(text: str) -> str:
             return text.replace("29 kg", "<WEIGHT>")
