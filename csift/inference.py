@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from csift.exceptions import ModelError
 from csift.interfaces import Messages
 from csift.models import BaseModel, best_dtype, quiet_libraries, use_threads
+from csift.plaintext import chat_as_text
 from csift.schemas import Generation, GenerationParams
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class LocalEngine:
 
     @staticmethod
     def _encode(tokenizer: Any, prompt: Messages, limit: int) -> list[int]:
-        text = tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
+        chat = chat_as_text(tokenizer, prompt)
+        text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(ids) > limit:
             raise ModelError(f"a prompt has {len(ids)} tokens and the model takes {limit}; lower retrieval.k or chunk_size")

@@ -1,23 +1,24 @@
 """`csift serve`: what a served System is made of, and the server around it."""
 
 import socket
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from weakref import WeakValueDictionary
 
+from csift import registry
 from csift.config import LoopConfig
 from csift.corpus.scrub import Scrubber
-from csift.db import database
+from csift.db import Database, database
 from csift.exceptions import ModelError, ServiceError
-from csift.inference import LocalEngine
+from csift.inference import LocalEngine, load_tokenizer
 from csift.llm import LanguageModel
 from csift.llm.local import Unbooked, local_model
 from csift.models import BaseModel
 from csift.rag import program_of
-from csift.registry import load
 from csift.schemas import Adapter, System
 from csift.serving.access import Doors, Queue, RateLimit
-from csift.serving.answering import Answerer, Champion
+from csift.serving.answering import LOOK, Answerer, Champion
 from csift.serving.answers import AnswerLog
 from csift.serving.api import Server, create_app
 from csift.serving.searching import Together
@@ -51,9 +52,9 @@ def _model(system: System, pause: Callable[[], None] | None) -> LanguageModel:
             f"{system.id} was judged on {system.base_model} {system.base_revision} and here is {base.revision}; install that one"
         )
     told = settings()
-    folder = store().open_artifact(load(database(), Adapter, system.adapter_id).artifact) if system.adapter_id else None
+    folder = store().open_artifact(registry.load(database(), Adapter, system.adapter_id).artifact) if system.adapter_id else None
     if told.vllm_url:
-        return Vllm(told.vllm_url, system.base_model, told.call_timeout).model(system.adapter_id, folder)
+        return Vllm(told.vllm_url, system.base_model, load_tokenizer(base), told.call_timeout).model(system.adapter_id, folder)
     return local_model(_engine(system, base, pause), Unbooked(), "serve", str(folder) if folder else None, system.adapter_id)
 
 
@@ -65,11 +66,11 @@ def _engine(system: System, base: BaseModel, pause: Callable[[], None] | None) -
 
 
 def run(config: LoopConfig, host: str, port: int, tell: Callable[[str], None]) -> None:
-    """Serves until it is told to end; requests in flight are answered first.
+    """Serves until it is told to end; requests in flight are answered first. While there is no champion yet, requests wait.
 
     Raises:
         ServiceError: the address is taken.
-        CsiftError: there is no champion, or it cannot be loaded.
+        CsiftError: the champion cannot be loaded.
     """
     import uvicorn
 
@@ -80,6 +81,7 @@ def run(config: LoopConfig, host: str, port: int, tell: Callable[[str], None]) -
     def scrub(text: str) -> str:
         return scrubber.scrub(text)[0]
 
+    _await_champion(db, config.project, tell)
     champion = Champion(db, config.project, lambda system: answerer(config, system), tell)
     people = Queue(config.serving.queue)
     trying = Trying(db, champion, lambda system, pause: answerer(config, system, pause), people, scrub, tell)
@@ -111,6 +113,13 @@ def run(config: LoopConfig, host: str, port: int, tell: Callable[[str], None]) -
         trying.close()
         doors.close()
         answers.close()
+
+
+def _await_champion(db: Database, project: str, tell: Callable[[str], None]) -> None:
+    if registry.champion(db, project) is None:
+        tell(f"{project} has no champion yet; waits for the first promotion, which `csift run nightly` makes")
+    while registry.champion(db, project) is None:
+        time.sleep(LOOK)
 
 
 def _bind(host: str, port: int) -> socket.socket:
