@@ -77,12 +77,20 @@ class AnswerLog:
 def insist(
     db: Database, table: type[Base], rows: list[dict[str, object]], ended: threading.Event, tell: Callable[[str], None]
 ) -> None:
-    """Writes rows, those that are there already excepted; while Postgres is away, again each second until `ended`."""
+    """Writes rows, those that are there already excepted; while Postgres is away, again each second until `ended`. A row that it
+    does not take is told and left out, so that it costs no other."""
     told = False
     while rows:
         try:
             with db.session() as session:
                 session.execute(insert(table).values(rows).on_conflict_do_nothing())
+            return
+        except (sa.exc.DataError, sa.exc.IntegrityError, UnicodeError) as error:
+            if len(rows) > 1:
+                for row in rows:
+                    insist(db, table, [row], ended, tell)
+            else:
+                tell(f"{rows[0]['id']} cannot be kept: {str(error).splitlines()[0]}")
             return
         except sa.exc.OperationalError as error:
             if not told:

@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -29,10 +30,16 @@ from csift.serving.access import Caller, Denied, Doors, Queue, RateLimit
 from csift.serving.answering import Champion, tokens
 from csift.serving.answers import AnswerLog
 from csift.serving.trying import Trying
-from csift.serving.wire import ChatRequest, EmbeddingRequest, FeedbackRequest, completion, events
+from csift.serving.wire import ChatRequest, EmbeddingRequest, FeedbackRequest, Problem, completion, events
 
 MOST_BYTES = 1_000_000  # of a request's body
 SESSION = "x-csift-session"  # header: groups the questions of one conversation
+BEARER = HTTPBearer(auto_error=False, description="A key of `csift keys create`")
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "description": "The request is refused; the message says why and what helps"},
+    "5XX": {"model": Problem, "description": "The answer cannot be made; the message says whether to try again"},
+}
+STREAMS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 log = logging.getLogger("csift.serving")
 
 
@@ -55,7 +62,7 @@ class Server:
 
 def create_app(server: Server) -> FastAPI:
     """The application. Errors have OpenAI's shape: {"error": {"message", "type", "code", "param"}}."""
-    app = FastAPI(title=f"csift: {server.project}", docs_url=None, redoc_url=None)
+    app = FastAPI(title=f"csift: {server.project}", docs_url=None, redoc_url=None, responses=PROBLEMS)
     app.state.server = server
     app.middleware("http")(_bounded)
     if server.doors.open:  # without keys a page of the web could ask through somebody's browser, by a name that leads here
@@ -64,9 +71,8 @@ def create_app(server: Server) -> FastAPI:
     limiter = CapacityLimiter(server.threads)
 
     def caller(role: Role) -> Any:
-        def admit(request: Request) -> Caller:
-            scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-            found = server.doors.admit(secret.strip() if scheme.lower() == "bearer" else None)
+        def admit(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> Caller:
+            found = server.doors.admit(shown.credentials.strip() if shown else None)
             if not found.may(role):
                 raise Denied(403, "forbidden", f"this key may not do that; it takes a key with the role {role}")
             server.rate.take(found.key)
@@ -85,7 +91,7 @@ def create_app(server: Server) -> FastAPI:
         made = [server.project, *_systems(server)]
         return {"object": "list", "data": [{"id": id_, "object": "model", "created": 0, "owned_by": "csift"} for id_ in made]}
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses=STREAMS)
     async def chat(asked: ChatRequest, request: Request, asker: Annotated[Caller, caller("ask")]) -> Response:
         """Answers the last user message from the corpus."""
         question = _question(server, asked)
