@@ -26,11 +26,12 @@ demo: setup ## the nightly loop on the bundled catalogue, on the CPU
 demo-next: setup ## the catalogue's second edition as a backfill that may promote
 	$(DEMO) backfill --config examples/catalogue-2.toml --promote
 
-lint: setup ## ruff, mypy, import contracts
+lint: setup ## ruff, mypy, import contracts, audit of the locked packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python requirements/audit.py
 
 test: lint ## lint, then every quick test
 	$(BIN)/pytest

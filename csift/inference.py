@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from csift.exceptions import ModelError
 from csift.interfaces import Messages
 from csift.models import BaseModel, best_dtype, quiet_libraries, use_threads
+from csift.plaintext import chat_as_text
 from csift.schemas import Generation, GenerationParams
 
 if TYPE_CHECKING:
@@ -26,9 +27,11 @@ class LocalEngine:
     text, so a row always has the same neighbours and padding.
     """
 
-    def __init__(self, base: BaseModel, threads: int) -> None:
+    def __init__(self, base: BaseModel, threads: int, pause: Callable[[], object] | None = None) -> None:
+        """`pause` is called before each pass through the layers; it may wait while others need the machine more."""
         self.base = base
         self.threads = threads
+        self._pause = pause
         self.id = f"{base.name}@{base.revision}"
         self._loaded: _Loaded | None = None
         # One batch at a time, always in one thread: torch makes every new thread pay for threads and kernels of its own.
@@ -58,7 +61,8 @@ class LocalEngine:
 
     @staticmethod
     def _encode(tokenizer: Any, prompt: Messages, limit: int) -> list[int]:
-        text = tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
+        chat = chat_as_text(tokenizer, prompt)
+        text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(ids) > limit:
             raise ModelError(f"a prompt has {len(ids)} tokens and the model takes {limit}; lower retrieval.k or chunk_size")
@@ -90,6 +94,8 @@ class LocalEngine:
             self._loaded = None  # frees the model before the next is loaded
             use_threads(self.threads)
             model, tokenizer = load(self.base, adapter_path)
+            if pause := self._pause:
+                model.get_decoder().register_forward_pre_hook(lambda module, given: pause() and None)
             decoder = Decoder(model) if suits(model) else None
             self._loaded = _Loaded(adapter_path, model, tokenizer, decoder, ends(model) | {tokenizer.eos_token_id})
         return self._loaded

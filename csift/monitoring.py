@@ -20,9 +20,11 @@ def last_look(db: Database, project: str) -> MonitorReport | None:
 
 
 def drift_of_day(db: Database, project: str, day: datetime) -> str | None:
-    """The id of the drift report that was made on a day (UTC), by a cycle or a look: the levels are those of one a day."""
+    """The id of the drift report that was made on a day (UTC), by a cycle or a look: the levels are those of one a day. One that
+    had too little to compare is none."""
     begin = day.replace(hour=0, minute=0, second=0, microsecond=0)
-    made = sa.select(DriftReportRow.id).where(DriftReportRow.project == project, DriftReportRow.created_at >= begin)
+    compared = sa.func.jsonb_array_length(DriftReportRow.record["signals"]) > 0
+    made = sa.select(DriftReportRow.id).where(DriftReportRow.project == project, DriftReportRow.created_at >= begin, compared)
     with db.session() as session:
         return session.scalar(made.order_by(DriftReportRow.created_at.desc()).limit(1))
 

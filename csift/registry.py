@@ -9,13 +9,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from csift.db.backfill import BackfillRow, PartitionRow
-from csift.db.base import RecordTable
+from csift.db.base import RecordTable, now
 from csift.db.connection import Database
 from csift.db.corpus import IngestRow, SnapshotRow
 from csift.db.feedback import DeletionRow
 from csift.db.judging import ChampionLogRow, ChampionRow, DecisionRow, EvalReportRow, EvalSetRow, SystemRow
 from csift.db.learning import AdapterRow, CustomModelRow, DatasetRow, LossRow
 from csift.db.operations import CycleInputsRow, DriftReportRow, MonitorReportRow
+from csift.db.serving import TrialRow
 from csift.exceptions import GateError, StorageError
 from csift.interfaces import ObjectStore
 from csift.leases import Lease
@@ -174,7 +175,7 @@ def save_drift(db: Database, project: str, report: DriftReport) -> DriftReport:
             "id": report.id,
             "project": project,
             "drifted": report.drifted,
-            "p_value": min(signal.p_value for signal in report.signals),
+            "p_value": min((signal.p_value for signal in report.signals), default=1.0),
             "record": report.model_dump(mode="json"),
         }
         session.execute(insert(DriftReportRow).values(values).on_conflict_do_nothing())
@@ -331,7 +332,8 @@ def standing_before(log: Sequence[ChampionMove]) -> str | None:
 def move_champion(
     session: Session, project: str, kind: str, expected: str, to: str, decision_id: str | None
 ) -> ChampionMove | None:
-    """Moves the pointer from `expected` to `to` in the caller's transaction; None when it is there already.
+    """Moves the pointer from `expected` to `to` in the caller's transaction; None when it is there already. A trial ends with
+    the champion that the challenger was tried against.
 
     Raises:
         GateError: there is no champion yet, or it is another one than expected.
@@ -345,7 +347,14 @@ def move_champion(
         raise GateError(f"the champion of {project} became {row.system_id} meanwhile; nothing was moved, run the cycle again")
     row.system_id = to
     row.version += 1
+    _end_trial(session, project, to)
     return _log(session, project, row.version, kind, expected, to, decision_id)
+
+
+def _end_trial(session: Session, project: str, champion_id: str) -> None:
+    told = sa.case((TrialRow.system_id == champion_id, "it became champion"), else_=f"{champion_id} became champion")
+    living = sa.update(TrialRow).where(TrialRow.project == project, TrialRow.ended_at.is_(None))
+    session.execute(living.values(ended_at=now(), reason=told))
 
 
 def _log(

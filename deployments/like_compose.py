@@ -37,6 +37,7 @@ class Addresses:
     server: int
     chroma: int
     store: int
+    serving: int
     postgres: sa.URL
 
 
@@ -45,7 +46,7 @@ class Stack:
     """What is started, in this order, and what people are told about it."""
 
     services: Sequence[Service]
-    workers: Sequence[Service]
+    ours: Sequence[Service]  # that run csift: a worker of each pool, and the API
     hints: Sequence[str]
 
 
@@ -60,11 +61,12 @@ def require_tools_and_no_other_services() -> None:
         )
 
 
-def prepare(root: Path, told: Mapping[str, str], host: str, port: int) -> Stack:
+def prepare(root: Path, config: Path, told: Mapping[str, str], host: str, port: int) -> Stack:
     """Starts Postgres, and makes credentials, databases and bucket where they are missing.
 
     Args:
         root: the folder of all data.
+        config: the TOML of the project that is served.
         told: what every process has in its environment.
         host: address that the Prefect server listens on; the others are for this machine only.
         port: port of the Prefect server; the others take free ones.
@@ -75,24 +77,27 @@ def prepare(root: Path, told: Mapping[str, str], host: str, port: int) -> Stack:
     """
     credentials.make(root / "secrets")
     (root / "objects" / BUCKET).mkdir(parents=True, exist_ok=True)
-    where = Addresses(host, port, free_port(LOCAL), free_port(LOCAL), installed_postgres(root, _postgres_programs()))
+    where = Addresses(
+        host, port, free_port(LOCAL), free_port(LOCAL), free_port(LOCAL), installed_postgres(root, _postgres_programs())
+    )
     _make_databases(where.postgres)
-    made = stack(root, told, where)
+    made = stack(root, config, told, where)
     _write_settings(root / "settings.sh", {"CSIFT_DATA_DIR": str(root), **worker_settings(root, where)})
     return made
 
 
-def stack(root: Path, told: Mapping[str, str], where: Addresses) -> Stack:
+def stack(root: Path, config: Path, told: Mapping[str, str], where: Addresses) -> Stack:
     """The processes besides Postgres; the credentials are there."""
     base = {name: value for name, value in told.items() if name not in OTHER_KEYS}
     auth = _secret(root, "prefect_auth")
     services = [store(root, base, where), chroma(root, base, where), _server(base, where, auth)]
-    workers = [worker(pool, {**base, **worker_settings(root, where)}) for pool in POOLS]
+    ours = {**base, **worker_settings(root, where)}
     hints = [
+        f"ask, once there is a champion: http://{LOCAL}:{where.serving}/v1",
         f"sign in as: {auth}",
         f"for other commands, first: . {shlex.quote(str(root / 'settings.sh'))}",
     ]
-    return Stack(services, workers, hints)
+    return Stack(services, [*(worker(pool, ours) for pool in POOLS), serving(config, ours, where)], hints)
 
 
 def worker_settings(root: Path, where: Addresses) -> dict[str, str]:
@@ -130,6 +135,17 @@ def chroma(root: Path, base: Mapping[str, str], where: Addresses) -> Service:
 def chroma_arguments(host: str, port: int, folder: Path) -> list[str]:
     """Of Chroma's own command."""
     return ["run", "--path", str(folder), "--host", host, "--port", str(port)]
+
+
+def serving(config: Path, told: Mapping[str, str], where: Addresses) -> Service:
+    """The champion as an API; until there is one, requests wait."""
+    command = [sys.executable, "-m", "flows.cli", *serving_arguments(str(config.absolute()), LOCAL, where.serving)]
+    return Service("serving", "API", command, told, lambda _: listens(LOCAL, where.serving))
+
+
+def serving_arguments(config: str, host: str, port: int) -> list[str]:
+    """Of csift's own command."""
+    return ["serve", "--config", config, "--host", host, "--port", str(port)]
 
 
 def _server(base: Mapping[str, str], where: Addresses, auth: str) -> Service:

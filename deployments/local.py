@@ -62,8 +62,8 @@ def up_like_compose(config_path: Path, host: str = "127.0.0.1", port: int = 4200
     with _kept(root, say) as children:
         require_free(host, port)
         require_alone(root)
-        stack = like_compose.prepare(root, told, host, port)
-        names = _start(children, config, stack.services, stack.workers)
+        stack = like_compose.prepare(root, config_path, told, host, port)
+        names = _start(children, config, stack.services, stack.ours)
         say(_welcome(config, told, names, stack.hints))
         _keep(children)
 
@@ -94,12 +94,12 @@ def _kept(root: Path, say: Callable[[str], None]) -> Iterator[Children]:
         say("Stopped.")
 
 
-def _start(children: Children, config: LoopConfig, services: Sequence[Service], workers: Sequence[Service]) -> list[str]:
-    """Starts all, and deploys once the server is there; returns the deployments' names."""
+def _start(children: Children, config: LoopConfig, services: Sequence[Service], ours: Sequence[Service]) -> list[str]:
+    """Starts all, and deploys once the server is there and before what runs csift; returns the deployments' names."""
     for service in services:
         children.start(service, PATIENCE)
-    names = deploy(config, workers[0].environment, log_of(children.root, "deploy"))
-    for one in workers:
+    names = deploy(config, ours[0].environment, log_of(children.root, "deploy"))
+    for one in ours:
         children.start(one, PATIENCE)
     return names
 

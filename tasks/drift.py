@@ -8,12 +8,26 @@ from prefect.artifacts import create_markdown_artifact
 from csift import cycles, registry
 from csift.config import LoopConfig
 from csift.corpus import last_ingest
+from csift.corpus.scrub import Scrubber
 from csift.db import database
-from csift.drift import Sample, TrafficRow, drift_id, latest, monthly_level, read_window, watch_samples
+from csift.drift import (
+    Sample,
+    TrafficRow,
+    Window,
+    comparable,
+    drift_id,
+    latest,
+    monthly_level,
+    read_window,
+    uncompared,
+    watch_samples,
+)
 from csift.drift import check_drift as check
 from csift.feedback import RatedTraffic, rated_traffic
+from csift.reports.status import drift_verdict
 from csift.reports.wording import drift_sentence
 from csift.schemas import AccuracyWatch, DriftReport
+from csift.serving.traffic import scrubbed, served_window
 from tasks.collaborators import embedder, index, store
 from tasks.retrying import RETRIES
 
@@ -24,8 +38,9 @@ def check_drift(cycle_id: str, config: LoopConfig) -> DriftReport:
     with cycles.stage(database(), cycle_id, "drift") as made:
         report = compare(config)
         made.append(report.id)
+    page = f" Report: `{report.html_uri}`" if report.html_uri else ""
     create_markdown_artifact(
-        f"**{'Drift' if report.drifted else 'No drift'}**: {drift_sentence(report)} Report: `{report.html_uri}`",
+        f"**{str(drift_verdict(report)).capitalize()}**: {drift_sentence(report)}{page}",
         key="drift",
         description="Drift of the traffic",
     )
@@ -37,7 +52,7 @@ def watch(config: LoopConfig, since: datetime | None) -> AccuracyWatch | None:
     traffic against the reference's, and what people said of served answers against what they said earlier. None where too few
     are rated.
     """
-    reference, current = read_window(config.drift.reference), read_window(config.drift.current)
+    reference, current = read_window(config.drift.reference), _current(config)
     begin = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     begin = max(begin, since) if since else begin
     month = [row for row in current.rows if row.at and row.at >= begin]
@@ -63,9 +78,17 @@ def _traffic(row: RatedTraffic) -> TrafficRow:
 
 
 def compare(config: LoopConfig) -> DriftReport:
-    """The report of the two windows, from the registry where it is there already."""
-    db = database()
-    reference, current = read_window(config.drift.reference), latest(read_window(config.drift.current), datetime.now(UTC))
+    """The report of the two windows, from the registry where it is there already. People who have asked too little so far are no
+    error; a file that has too little is."""
+    db, now = database(), datetime.now(UTC)
+    reference, current = read_window(config.drift.reference), latest(_current(config), now)
+    if config.drift.current:
+        comparable(current, f"the traffic until {now:%Y-%m-%d %H:%M} UTC")
+    elif why := current.lacking:
+        return registry.save_drift(db, config.project, uncompared(reference, current, embedder(), config.drift, why))
+    else:  # what people asked was scrubbed before it was kept, and a placeholder is no drift
+        scrubber = Scrubber(config.corpus.scrub, config.corpus.allow)
+        reference = scrubbed(reference, lambda text: scrubber.scrub(text)[0])
     last = last_ingest(db, config.project)
     found = index(config.project, config.retrieval) if last else None  # AWS answers retrieval by the call, for money
     snapshot = last.snapshot.id if last and found else None
@@ -73,3 +96,8 @@ def compare(config: LoopConfig) -> DriftReport:
     return known or registry.save_drift(
         db, config.project, check(reference, current, embedder(), config.drift, store(), found, snapshot)
     )
+
+
+def _current(config: LoopConfig) -> Window:
+    """The traffic of the file that the configuration names; of `csift serve` where it names none."""
+    return read_window(config.drift.current) if config.drift.current else served_window(database(), config.project)

@@ -33,9 +33,10 @@ print(recent(database(), "small", 1)[0].model_dump_json())
 
 @dataclass(frozen=True)
 class Served:
-    """A running `csift up`: its process, its data folder, the server and its API."""
+    """A running `csift up`: its process, what it said when it was ready, its data folder, the server and its API."""
 
     process: subprocess.Popen[str]
+    welcome: str
     data: Path
     url: str
     api: SyncPrefectClient
@@ -138,7 +139,7 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
         url = f"http://127.0.0.1:{port}"
         auth = next((line.split(": ")[1].strip() for line in printed if "sign in as: " in line), None)
         with SyncPrefectClient(f"{url}/api", auth_string=auth) as api:
-            yield Served(process, folder / "data", url, api)
+            yield Served(process, "".join(printed), folder / "data", url, api)
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=90)

@@ -192,7 +192,7 @@ def test_a_command_is_run_with_its_secrets_or_not_at_all(tmp_path: Path) -> None
 @pytest.fixture
 def where() -> like_compose.Addresses:
     postgres = sa.make_url("postgresql+psycopg2://postgres:@/postgres?host=/x")
-    return like_compose.Addresses("127.0.0.1", server=4200, chroma=8000, store=8080, postgres=postgres)
+    return like_compose.Addresses("127.0.0.1", server=4200, chroma=8000, store=8080, serving=8001, postgres=postgres)
 
 
 @pytest.fixture
@@ -201,19 +201,19 @@ def stack(tmp_path: Path, where: like_compose.Addresses, monkeypatch: pytest.Mon
     (tmp_path / "rclone").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     credentials.make(tmp_path / "secrets")
-    return like_compose.stack(tmp_path, environment(tmp_path, "127.0.0.1", 4200), where)
+    return like_compose.stack(tmp_path, tmp_path / "mine.toml", environment(tmp_path, "127.0.0.1", 4200), where)
 
 
 def test_each_service_is_a_process_of_like_compose(services: dict[str, Any], stack: like_compose.Stack) -> None:
-    started = {"postgres", "deploy"} | {one.name for one in [*stack.services, *stack.workers]}
+    started = {"postgres", "deploy"} | {one.name for one in [*stack.services, *stack.ours]}
     assert started == services.keys() - {"volumes"}  # whose work is that of a folder's owner
 
 
-def test_workers_are_told_the_same_settings(
+def test_what_runs_csift_is_told_the_same_settings(
     services: dict[str, Any], stack: like_compose.Stack, where: like_compose.Addresses, tmp_path: Path
 ) -> None:
     told = like_compose.worker_settings(tmp_path, where)
-    for process in stack.workers:
+    for process in stack.ours:
         service = services[process.name]
         assert {*service["environment"], *_from_secrets(service)} - ONLY_IN_CONTAINERS == told.keys()
         assert told.items() <= process.environment.items()
@@ -247,6 +247,8 @@ def test_services_are_started_by_the_same_commands(services: dict[str, Any]) -> 
     assert services["chroma"]["command"] == like_compose.chroma_arguments("0.0.0.0", 8000, data)
     assert services["store"]["command"] == like_compose.store_arguments("0.0.0.0", 8080, data)
     assert services["store"]["entrypoint"][-1] == "rclone"
+    served = "${SERVED_CONFIG:-/srv/csift/examples/catalogue.toml}"
+    assert services["serving"]["command"] == ["csift", *like_compose.serving_arguments(served, "0.0.0.0", 8000)]
 
 
 def test_every_pool_of_prefect_yaml_is_made_and_has_a_worker(services: dict[str, Any]) -> None:

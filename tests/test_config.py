@@ -59,7 +59,7 @@ BAD = {
         GOOD.replace("[drift]", "[gate]").replace("reference", "#").replace("current", "#"),
         "`drift` is missing",
     ),
-    "missing key": (GOOD.replace("current", "#"), "`drift.current` is missing"),
+    "missing key": (GOOD.replace("reference", "#"), "`drift.reference` is missing"),
     "too many": (GOOD + "[retrieval]\nk = 21\n", "`retrieval.k` = 21 is impossible"),
     "wrong kind": (GOOD + '[training]\nmax_steps = "many"\n', "`training.max_steps` = 'many' is impossible"),
     "no such judge": (GOOD + '[judge]\nname = "oracle"\n', "`judge.name` = 'oracle' is impossible"),

@@ -100,3 +100,12 @@ def test_a_model_without_a_chat_template_is_refused(tiny_model: BaseModel, tmp_p
 
     with pytest.raises(ModelError, match="no chat template"):
         LocalEngine(resolve(str(tmp_path), tmp_path), 2).generate(PROMPTS, PARAMS)
+
+
+def test_a_model_that_lets_others_go_first_asks_before_each_pass_and_answers_the_same(tiny_model: BaseModel) -> None:
+    passes: list[None] = []
+    prompts, params = [[{"role": "user", "content": "How heavy is the Kestrel?"}]], GenerationParams(max_new_tokens=6)
+    alone = LocalEngine(tiny_model, 2).generate(prompts, params)[0]
+    polite = LocalEngine(tiny_model, 2, lambda: passes.append(None)).generate(prompts, params)[0]
+    assert polite.text == alone.text
+    assert len(passes) == 6

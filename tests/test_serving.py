@@ -1,9 +1,7 @@
 """The champion over HTTP: with the official clients, under load, while it is replaced, and against what should not be there."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,150 +9,27 @@ from typing import Any
 import dspy
 import httpx
 import litellm
-import openai
 import pytest
-import uvicorn
-from champions import Project, snapshot_of
-from encoders import WordEmbedder
+from answerers import BROKEN, HIT, Serve, project_with_champion, saying, servers_of, wrote
+from champions import Project
 
 from csift import feedback, registry
 from csift.db import Database
-from csift.exceptions import ModelError
-from csift.interfaces import Messages
-from csift.leases import hold
-from csift.llm.local import Unbooked, local_model
-from csift.rag import standard_program
-from csift.schemas import Generation, GenerationParams, Hit, System
 from csift.serving import keys
-from csift.serving.access import Denied, Doors, Queue, RateLimit
-from csift.serving.answering import Answerer, Champion
-from csift.serving.answers import AnswerLog, answers_since
-from csift.serving.api import Server, create_app
-
-BROKEN = 99  # k of a System that cannot be loaded
-HIT = Hit(chunk_id="kestrel.md#0", document_id="kestrel.md", text="The Kestrel 40 weighs 29 kg.", score=0.91)
-
-
-class Shelf:
-    """A retriever with one chunk."""
-
-    id = "shelf"
-
-    def search(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
-        return [[HIT] for _ in questions]
-
-
-class Writer:
-    """An engine that writes its own name, a word at a time, as a model writes tokens."""
-
-    def __init__(self, name: str) -> None:
-        self.id = name
-        self.batches: list[int] = []
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def generate(
-        self, prompts: Sequence[Messages], params: GenerationParams, adapter_path: str | None = None
-    ) -> list[Generation]:
-        self.gate.wait(30)
-        self.batches.append(len(prompts))
-        return [Generation(text=saying(self.id), finish="stop", tokens_in=9, tokens_out=6, seconds=0.01) for _ in prompts]
-
-
-@dataclass
-class Running:
-    """A server that answers, and its parts."""
-
-    url: str
-    server: Server
-    writers: dict[str, Writer]
-    told: list[str]
-
-    def post(self, path: str, body: Any, key: str | None = None) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=30)
-
-    def ask(self, question: str = "How heavy is it?", key: str | None = None, **more: Any) -> httpx.Response:
-        asked = {"model": self.server.project, "messages": [{"role": "user", "content": question}], **more}
-        return self.post("/v1/chat/completions", asked, key)
-
-    @property
-    def openai(self) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0)
-
-
-def wrote(running: Running) -> str:
-    """What the champion answers."""
-    return saying(running.server.champion.now.system.id)
-
-
-def saying(system_id: str) -> str:
-    return f"{system_id} says 29 kg, {system_id} does"
-
-
-@contextmanager
-def listening(app: Any) -> Iterator[str]:
-    """uvicorn in a thread."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-        assert thread.is_alive()
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-
-
-Serve = Callable[..., Running]
+from csift.serving.access import Denied, Queue, RateLimit
+from csift.serving.answers import answers_since
 
 
 @pytest.fixture
 def made(db: Database, project: str, tmp_path: Path) -> Iterator[Project]:
-    """A project whose champion is the System with k = 1."""
-    snapshot_id = snapshot_of(db, project, tmp_path)
-    with hold(db, project) as lease:
-        opened = Project(db, project, snapshot_id, lease)
-        registry.bootstrap_champion(db, project, opened.system(1))
+    with project_with_champion(db, project, tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
 def serve(made: Project) -> Iterator[Serve]:
-    """Starts servers of the project."""
-    db, project = made.db, made.name
-    ended: list[Any] = []
-
-    def start(open_to_all: bool = True, **parts: Any) -> Running:
-        writers: dict[str, Writer] = {}
-        told: list[str] = []
-
-        def ready(system: System) -> Answerer:
-            if system.k == BROKEN:
-                raise ModelError("its weights cannot be read")
-            writers[system.id] = Writer(system.id)
-            model = local_model(writers[system.id], Unbooked(), "serve")
-            return Answerer(system, standard_program(Shelf(), 3), model)
-
-        champion = Champion(db, project, ready, told.append)
-        answers = AnswerLog(db, lambda text: text.replace("29 kg", "<WEIGHT>"), told.append)
-        server = Server(
-            db=db, project=project, champion=champion, answers=answers, doors=Doors(db, project, open_to_all, told.append),
-            embedder=WordEmbedder(), rate=RateLimit(10_000), queue=Queue(64), threads=64, scrub=str.strip,
-        )  # fmt: skip
-        server = replace(server, **parts)
-        listener = listening(create_app(server))
-        ended.append((listener, server))
-        return Running(listener.__enter__(), server, writers, told)
-
-    yield start
-    for listener, server in ended:
-        listener.__exit__(None, None, None)
-        server.champion.close()
-        server.doors.close()
-        server.answers.close()
+    with servers_of(made) as start:
+        yield start
 
 
 # --- the official clients -------------------------------------------------------------------------------------------------

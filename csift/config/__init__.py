@@ -265,7 +265,11 @@ class DriftConfig(Section):
     """Which windows of customers' questions are compared, and how often that may be wrong."""
 
     reference: Path = Field(title="Reference questions", description="JSONL of {session, question} that the model was made for")
-    current: Path = Field(title="Current questions", description="JSONL of {session, question} that arrive now")
+    current: Path | None = Field(
+        None,
+        title="Current questions",
+        description="JSONL of {session, question} that arrive now; empty: what people asked csift",
+    )
     false_alarms: float = Field(0.1, gt=0, lt=0.5, description="Chance of any false alarm in a month, one check a day")
     seed: int = Field(0, description="Draws the permutations")
 

@@ -5,10 +5,10 @@ permute whole sessions, and their levels are such that a month of checks has the
 """
 
 from csift.drift.accuracy import Sample, watch_accuracy, watch_samples
-from csift.drift.check import check_drift, drift_id, measure
+from csift.drift.check import check_drift, drift_id, measure, uncompared
 from csift.drift.levels import daily_level, monthly_level
 from csift.drift.twosample import Test, random_features, two_sample_test
-from csift.drift.windows import TrafficRow, Window, latest, read_window
+from csift.drift.windows import TrafficRow, Window, comparable, latest, read_window
 
 __all__ = [
     "Sample",
@@ -16,6 +16,7 @@ __all__ = [
     "TrafficRow",
     "Window",
     "check_drift",
+    "comparable",
     "daily_level",
     "drift_id",
     "latest",
@@ -24,6 +25,7 @@ __all__ = [
     "random_features",
     "read_window",
     "two_sample_test",
+    "uncompared",
     "watch_accuracy",
     "watch_samples",
 ]

@@ -1,6 +1,6 @@
 """One comparison of two windows, with Evidently's report of it."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from csift.config import DriftConfig
 from csift.drift import signals
@@ -62,6 +62,21 @@ def check_drift(
     )
     html = render_report(report, before, now, embedder.id)
     return report.model_copy(update={"html_uri": store.put(f"{prefix}/{report.id}.html", html.encode())})
+
+
+def uncompared(reference: Window, current: Window, embedder: Embedder, config: DriftConfig, why: str) -> DriftReport:
+    """The report of windows that cannot be compared yet; there is no page of it."""
+    return DriftReport(
+        id=drift_id(reference, current, embedder, None, config),
+        reference_hash=reference.hash,
+        current_hash=current.hash,
+        reference_rows=len(reference.rows),
+        current_rows=len(current.rows),
+        false_alarms=config.false_alarms,
+        signals=(),
+        unmeasured=dict.fromkeys(get_args(Name), why),
+        html_uri="",
+    )
 
 
 def measure(

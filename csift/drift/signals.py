@@ -33,8 +33,9 @@ def questions(reference: Window, current: Window, vectors: tuple[Rows, Rows], se
 
 
 def retrieval(reference: Window, current: Window, retriever: Retriever) -> Compared:
-    """How well the best chunk fits: its score, and whether nineteen in twenty of the reference's questions have a better one."""
-    before, now = (_best_scores(retriever, window.questions) for window in (reference, current))
+    """How well the best chunk fits that was found, or would be now: its score, and whether nineteen in twenty of the reference's
+    questions have a better one."""
+    before, now = (_best_scores(retriever, window) for window in (reference, current))
     least = float(np.quantile(before, POOR))
     columns = [[scores, (scores < least).astype(np.float64)] for scores in (before, now)]
     labels = ("score of the best chunk", "share of questions without a good chunk")
@@ -55,8 +56,11 @@ def answers(reference: Window, current: Window) -> Compared | str:
     return _of_columns(labels, columns[0], columns[1], *([row.session for row in rows] for rows in told))
 
 
-def _best_scores(retriever: Retriever, asked: Sequence[str]) -> NDArray[np.float64]:
-    return np.array([hits[0].score if hits else 0.0 for hits in retriever.search(asked, 1)])
+def _best_scores(retriever: Retriever, window: Window) -> NDArray[np.float64]:
+    asked = [row.question for row in window.rows if row.score is None]
+    searched = iter(retriever.search(asked, 1) if asked else ())
+    found = (next(searched) if row.score is None else row.score for row in window.rows)
+    return np.array([one if isinstance(one, float) else one[0].score if one else 0.0 for one in found])
 
 
 def _of_columns(

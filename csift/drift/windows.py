@@ -2,7 +2,6 @@
 
 import codecs
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -21,13 +20,15 @@ LEAST = 100  # sessions that the current window has at least, reaching further b
 
 @dataclass(frozen=True)
 class TrafficRow:
-    """One question of a session. `answer` is what the champion said, `correct` whether somebody found that right, `at` when."""
+    """One question of a session. `answer` is what the champion said, `correct` whether somebody found that right, `at` when it
+    was asked, `score` that of the best chunk that was found for it then."""
 
     session: str
     question: str
     answer: str | None = None
     correct: bool | None = None
     at: datetime | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Window:
     @cached_property
     def hash(self) -> str:
         """Hex SHA-256 of the rows' canonical JSON, in their order."""
-        rows = [[*asdict(row).values()] for row in self.rows]
+        rows = [[value for name, value in asdict(row).items() if name != "score" or value is not None] for row in self.rows]
         return sha256(json.dumps(rows, ensure_ascii=False, separators=(",", ":"), default=datetime.isoformat))
 
     @property
@@ -52,14 +53,19 @@ class Window:
         """The question of each row."""
         return [row.question for row in self.rows]
 
+    @property
+    def lacking(self) -> str | None:
+        """Why this is too little to be compared, or None."""
+        if len(self.rows) < MIN_ROWS:
+            return f"{len(self.rows)} questions, drift needs at least {MIN_ROWS}; take a longer period"
+        if len(set(self.sessions)) < MIN_SESSIONS:
+            return "one session only; give each conversation its own `session`, or take more of them"
+        return None
+
 
 def latest(window: Window, now: datetime) -> Window:
     """The rows of the last seven days before `now`, and older ones until there are 100 sessions; all rows where some do not say
-    when they were asked. Small traffic so accumulates until there is enough to see something.
-
-    Raises:
-        CorpusError: fewer than 20 questions or 2 sessions were asked until then.
-    """
+    when they were asked. Small traffic so accumulates until there is enough to see something."""
     if any(row.at is None for row in window.rows):
         return window
     past = sorted((row for row in window.rows if row.at and row.at <= now), key=lambda row: row.at or now, reverse=True)
@@ -70,7 +76,7 @@ def latest(window: Window, now: datetime) -> Window:
             break
         kept.append(row)
         sessions.add(row.session)
-    return window_of(reversed(kept), f"the traffic until {now:%Y-%m-%d %H:%M} UTC")
+    return Window(tuple(reversed(kept)))
 
 
 def read_window(path: Path) -> Window:
@@ -85,16 +91,13 @@ def read_window(path: Path) -> Window:
         content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise CorpusError(f"cannot read questions from {path}: {error.strerror}; correct its path in [drift]") from None
-    return window_of(_parse_rows(content, path), str(path))
+    return comparable(Window(tuple(_parse_rows(content, path))), str(path))
 
 
-def window_of(rows: Iterable[TrafficRow], where: str) -> Window:
-    """Raises CorpusError when these are too few to compare, naming where they are from."""
-    window = Window(tuple(rows))
-    if len(window.rows) < MIN_ROWS:
-        raise CorpusError(f"{where} has {len(window.rows)} questions, drift needs at least {MIN_ROWS}; take a longer period")
-    if len(set(window.sessions)) < MIN_SESSIONS:
-        raise CorpusError(f"{where} has one session only; give each conversation its own `session`, or take more of them")
+def comparable(window: Window, where: str) -> Window:
+    """The window. Raises CorpusError when it is too little to be compared, naming where it is from."""
+    if why := window.lacking:
+        raise CorpusError(f"{where} has {why}")
     return window
 
 

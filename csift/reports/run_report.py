@@ -17,6 +17,7 @@ from csift.reports import plots, tables, verdicts
 from csift.reports.answers import answers_table, guard_sentence
 from csift.reports.forgetting import retention_sentence, retention_table
 from csift.reports.page import render_page
+from csift.reports.status import drift_verdict
 from csift.schemas import (
     Cycle,
     DatasetVersion,
@@ -123,6 +124,7 @@ def render_run_report(run: RunReport) -> str:
         cost=tables.cost_table(run.cycle.cost),
         retained=retention_sentence(run.retention),
         skills=retention_table(run.retention),
+        drift_verdict=drift_verdict(run.drift),
         drift_href=href(run.drift.html_uri) if run.drift else None,
         replay=_replay(run),
         loss_caption=plots.loss_caption(run.losses),

@@ -199,9 +199,11 @@ def process(holder: str) -> str:
 
 
 def drift_verdict(drift: DriftReport | None) -> str | None:
-    """ "drift", "no drift", or None where drift was not checked."""
+    """ "drift", "no drift", "not compared", or None where drift was not checked."""
     if drift is None:
         return None
+    if not drift.signals:
+        return "not compared"
     return "drift" if drift.drifted else "no drift"
 
 

@@ -117,7 +117,9 @@ def whose(watch: AccuracyWatch) -> str:
 
 
 def drift_sentence(drift: DriftReport) -> str:
-    """The drift verdict with the numbers it rests on."""
+    """The drift verdict with the numbers it rests on, or why nothing was compared."""
+    if not drift.signals:
+        return f"Until now there are {next(iter(drift.unmeasured.values()))}."
     found = [signal for signal in drift.signals if signal.drifted]
     if not found:
         least = min(drift.signals, key=lambda signal: signal.p_value / signal.level)

@@ -80,7 +80,17 @@ from csift.schemas.operations import (
     Trigger,
 )
 from csift.schemas.pairwise import PairItem, PairVerdict, Winner
-from csift.schemas.serving import ApiKey, Role, ServedAnswer
+from csift.schemas.serving import (
+    ApiKey,
+    ArmReport,
+    Role,
+    ServedAnswer,
+    ShadowAnswer,
+    ShadowPair,
+    Trial,
+    TrialKind,
+    TrialReport,
+)
 from csift.schemas.systems import Adapter, CustomModel, Generation, GenerationParams, LossPoint, StageLosses, System, Teacher
 
 __all__ = [
@@ -91,6 +101,7 @@ __all__ = [
     "ApiKey",
     "Approval",
     "ApprovalAnswer",
+    "ArmReport",
     "BackfillEstimate",
     "BackfillPlan",
     "ChampionMove",
@@ -163,6 +174,8 @@ __all__ = [
     "ScoredAnswer",
     "ServedAnswer",
     "SettledAs",
+    "ShadowAnswer",
+    "ShadowPair",
     "SkillRetention",
     "SkippedDocument",
     "SliceResult",
@@ -178,6 +191,9 @@ __all__ = [
     "TaughtPartition",
     "Teacher",
     "TeacherRate",
+    "Trial",
+    "TrialKind",
+    "TrialReport",
     "Trigger",
     "Verdict",
     "Winner",

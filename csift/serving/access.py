@@ -11,6 +11,7 @@ from csift.db.connection import Database
 from csift.hashing import sha256
 from csift.schemas import ApiKey, Role
 from csift.serving import keys
+from csift.serving.following import Follower
 
 RANK: dict[Role, int] = {"ask": 0, "review": 1, "operate": 2}
 LOOK = 2.0  # seconds between two looks at the keys
@@ -40,9 +41,9 @@ class Doors:
     """Lets callers in by their keys. The keys are in memory, so that no request waits for Postgres."""
 
     def __init__(self, db: Database, project: str, open_to_all: bool, tell: Callable[[str], None]) -> None:
-        self._db, self._project, self.open, self._tell = db, project, open_to_all, tell
+        self._db, self._project, self.open = db, project, open_to_all
         self._known: dict[str, ApiKey] = {}
-        self._end = threading.Event()
+        self._follower = Follower("keys", LOOK, self.look, lambda: "cannot read the API keys, those known stay valid", tell)
         self.look()
 
     def look(self) -> None:
@@ -51,11 +52,11 @@ class Doors:
 
     def follow(self) -> None:
         """Starts looking at the keys every two seconds."""
-        threading.Thread(target=self._follow, name="keys", daemon=True).start()
+        self._follower.start()
 
     def close(self) -> None:
         """Stops looking."""
-        self._end.set()
+        self._follower.stop()
 
     def admit(self, secret: str | None) -> Caller:
         """Who holds this key. Raises Denied when nobody does and one is needed."""
@@ -66,17 +67,6 @@ class Doors:
         if key is None:
             raise Denied(401, "invalid_api_key", "show a valid key as `Authorization: Bearer csift-...`; see `csift keys create`")
         return Caller(key.id, key.role)
-
-    def _follow(self) -> None:
-        away = False
-        while not self._end.wait(LOOK):
-            try:
-                self.look()
-                away = False
-            except Exception as error:  # noqa: BLE001 - the keys that are known go on being valid
-                if not away:
-                    self._tell(f"cannot read the API keys, those known stay valid: {error}")
-                away = True
 
 
 class RateLimit:
@@ -104,7 +94,7 @@ class Queue:
 
     def __init__(self, room: int) -> None:
         self._room, self._inside, self._seconds = room, 0, 1.0
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -121,3 +111,10 @@ class Queue:
             with self._lock:
                 self._inside -= 1
                 self._seconds += 0.1 * (time.monotonic() - began - self._seconds)  # of late requests, as who waits will see
+                if not self._inside:
+                    self._lock.notify_all()
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        """Whether nobody has a place, now or within so many seconds."""
+        with self._lock:
+            return self._lock.wait_for(lambda: not self._inside, seconds)

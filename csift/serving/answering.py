@@ -1,6 +1,5 @@
 """The champion, ready to answer: loaded beside the one before, which goes on until the new one can take over."""
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from csift.exceptions import CsiftError, GateError
 from csift.interfaces import Program
 from csift.llm import LanguageModel
 from csift.schemas import Failure, Generation, Hit, System
+from csift.serving.following import Follower
 
 LOOK = 1.0  # seconds between two looks at the champion pointer
 WARM_UP = "What is this about?"
@@ -55,18 +55,18 @@ class Champion:
             GateError: the project has no champion.
             CsiftError: it cannot be loaded.
         """
-        self._db, self._project, self._ready, self._tell = db, project, ready, tell
-        self._end = threading.Event()
+        self._db, self.project, self._ready, self._tell = db, project, ready, tell
+        self._follower = Follower("champion", LOOK, self.look, self._trouble, tell)
         self._failed: str | None = None
         self.now = self._load(self._pointer())
 
     def follow(self) -> None:
         """Starts looking at the pointer every second."""
-        threading.Thread(target=self._follow, name="champion", daemon=True).start()
+        self._follower.start()
 
     def close(self) -> None:
         """Stops looking."""
-        self._end.set()
+        self._follower.stop()
 
     def look(self) -> bool:
         """Whether another System answers from now on."""
@@ -83,21 +83,13 @@ class Champion:
         self._tell(f"{self.now.system.id} answers now")
         return True
 
-    def _follow(self) -> None:
-        away = False
-        while not self._end.wait(LOOK):
-            try:
-                self.look()
-                away = False
-            except Exception as error:  # noqa: BLE001 - whatever keeps us from looking, the champion goes on answering
-                if not away:
-                    self._tell(f"cannot look who is champion, {self.now.system.id} goes on answering: {error}")
-                away = True
+    def _trouble(self) -> str:
+        return f"cannot look who is champion, {self.now.system.id} goes on answering"
 
     def _pointer(self) -> System:
-        found = registry.champion(self._db, self._project)
+        found = registry.champion(self._db, self.project)
         if found is None:
-            raise GateError(f"{self._project} has no champion yet; run `csift run nightly` first")
+            raise GateError(f"{self.project} has no champion yet; run `csift run nightly` first")
         return found
 
     def _load(self, system: System) -> Answerer:

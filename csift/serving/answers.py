@@ -8,6 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from csift.db.base import Base
 from csift.db.connection import Database
 from csift.db.serving import ServedAnswerRow
 from csift.schemas import ServedAnswer
@@ -57,7 +58,7 @@ class AnswerLog:
     def _write_all(self) -> None:
         while batch := self._next():
             rows = [_row(self._private(answer)) for answer in batch if answer]
-            self._insist(rows)
+            insist(self._db, ServedAnswerRow, rows, self._ended, self._tell)
             for row in rows:
                 self._unwritten.pop(str(row["id"]), None)
             if batch[-1] is None:
@@ -72,19 +73,31 @@ class AnswerLog:
                 break
         return batch
 
-    def _insist(self, rows: list[dict[str, object]]) -> None:
-        told = False
-        while rows:
-            try:
-                with self._db.session() as session:
-                    session.execute(insert(ServedAnswerRow).values(rows).on_conflict_do_nothing())
+
+def insist(
+    db: Database, table: type[Base], rows: list[dict[str, object]], ended: threading.Event, tell: Callable[[str], None]
+) -> None:
+    """Writes rows, those that are there already excepted; while Postgres is away, again each second until `ended`. A row that it
+    does not take is told and left out, so that it costs no other."""
+    told = False
+    while rows:
+        try:
+            with db.session() as session:
+                session.execute(insert(table).values(rows).on_conflict_do_nothing())
+            return
+        except (sa.exc.DataError, sa.exc.IntegrityError, UnicodeError) as error:
+            if len(rows) > 1:
+                for row in rows:
+                    insist(db, table, [row], ended, tell)
+            else:
+                tell(f"{rows[0]['id']} cannot be kept: {str(error).splitlines()[0]}")
+            return
+        except sa.exc.OperationalError as error:
+            if not told:
+                tell(f"answers wait to be written: {str(error.orig).strip().splitlines()[0]}")
+            told = True
+            if ended.wait(1.0):
                 return
-            except sa.exc.OperationalError as error:
-                if not told:
-                    self._tell(f"answers wait to be written: {str(error.orig).strip().splitlines()[0]}")
-                told = True
-                if self._ended.wait(1.0):
-                    return
 
 
 def _row(answer: ServedAnswer) -> dict[str, object]:

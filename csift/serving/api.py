@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -27,10 +28,17 @@ from csift.schemas import Failure, Role, ServedAnswer
 from csift.serving.access import Caller, Denied, Doors, Queue, RateLimit
 from csift.serving.answering import Champion, tokens
 from csift.serving.answers import AnswerLog
-from csift.serving.wire import ChatRequest, EmbeddingRequest, FeedbackRequest, completion, events
+from csift.serving.trying import Trying
+from csift.serving.wire import ChatRequest, EmbeddingRequest, FeedbackRequest, Problem, completion, events
 
 MOST_BYTES = 1_000_000  # of a request's body
 SESSION = "x-csift-session"  # header: groups the questions of one conversation
+BEARER = HTTPBearer(auto_error=False, description="A key of `csift keys create`")
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "description": "The request is refused; the message says why and what helps"},
+    "5XX": {"model": Problem, "description": "The answer cannot be made; the message says whether to try again"},
+}
+STREAMS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 log = logging.getLogger("csift.serving")
 
 
@@ -41,6 +49,7 @@ class Server:
     db: Database
     project: str
     champion: Champion
+    trying: Trying
     answers: AnswerLog
     doors: Doors
     embedder: Embedder
@@ -52,7 +61,7 @@ class Server:
 
 def create_app(server: Server) -> FastAPI:
     """The application. Errors have OpenAI's shape: {"error": {"message", "type", "code", "param"}}."""
-    app = FastAPI(title=f"csift: {server.project}", docs_url=None, redoc_url=None)
+    app = FastAPI(title=f"csift: {server.project}", docs_url=None, redoc_url=None, responses=PROBLEMS)
     app.state.server = server
     app.middleware("http")(_bounded)
     if server.doors.open:  # without keys a page of the web could ask through somebody's browser, by a name that leads here
@@ -61,9 +70,8 @@ def create_app(server: Server) -> FastAPI:
     limiter = CapacityLimiter(server.threads)
 
     def caller(role: Role) -> Any:
-        def admit(request: Request) -> Caller:
-            scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-            found = server.doors.admit(secret.strip() if scheme.lower() == "bearer" else None)
+        def admit(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> Caller:
+            found = server.doors.admit(shown.credentials.strip() if shown else None)
             if not found.may(role):
                 raise Denied(403, "forbidden", f"this key may not do that; it takes a key with the role {role}")
             server.rate.take(found.key)
@@ -78,16 +86,16 @@ def create_app(server: Server) -> FastAPI:
 
     @app.get("/v1/models")
     def models(asker: Annotated[Caller, caller("ask")]) -> dict[str, Any]:
-        """The project, which is whoever is champion, and the champion by its own name."""
-        made = [server.project, server.champion.now.system.id]
+        """The project, which is whoever is champion or its canary, and both by their own names."""
+        made = [server.project, *_systems(server)]
         return {"object": "list", "data": [{"id": id_, "object": "model", "created": 0, "owned_by": "csift"} for id_ in made]}
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses=STREAMS)
     async def chat(asked: ChatRequest, request: Request, asker: Annotated[Caller, caller("ask")]) -> Response:
         """Answers the last user message from the corpus."""
         question = _question(server, asked)
         with server.queue.place():
-            work = partial(_answer, server, question, asker, request.headers.get(SESSION) or asked.user)
+            work = partial(_answer, server, asked.model, question, asker, request.headers.get(SESSION) or asked.user)
             answer = await to_thread.run_sync(work, limiter=limiter)
         if asked.stream:
             usage = bool(asked.stream_options and asked.stream_options.include_usage)
@@ -116,7 +124,7 @@ def create_app(server: Server) -> FastAPI:
 
 def _question(server: Server, asked: ChatRequest) -> str:
     """The last user message. Raises Denied when there is none, or for a model that is not served."""
-    if asked.model not in (server.project, server.champion.now.system.id):
+    if asked.model not in (server.project, *_systems(server)):
         raise Denied(404, "model_not_found", f"there is no model {asked.model!r}; ask {server.project!r}, the champion")
     said = [message.text for message in asked.messages if message.role == "user"]
     if not said or not said[-1].strip() or "\0" in said[-1]:
@@ -126,10 +134,17 @@ def _question(server: Server, asked: ChatRequest) -> str:
     return said[-1]
 
 
-def _answer(server: Server, question: str, asker: Caller, session: str | None) -> ServedAnswer:
+def _systems(server: Server) -> list[str]:
+    """Who may be asked by name."""
+    canary = server.trying.canary
+    return [server.champion.now.system.id, *([canary.trial.system_id] if canary else [])]
+
+
+def _answer(server: Server, model: str, question: str, asker: Caller, session: str | None) -> ServedAnswer:
     began = time.perf_counter()
-    answerer = server.champion.now  # one System from here to the end
-    told = answerer.answer(question)
+    one_talk = session or f"{asker.key} {question}"
+    champion = server.champion.now  # one System from here to the end
+    answerer, told = server.trying.answer(model, one_talk, question) or (champion, champion.answer(question))
     if isinstance(told, Failure):
         raise Denied(502, told.kind, f"the model gave no answer: {told.message}")
     read, written = tokens(told.spent)
@@ -150,6 +165,7 @@ def _answer(server: Server, question: str, asker: Caller, session: str | None) -
         seconds=time.perf_counter() - began,
     )
     server.answers.keep(answer)
+    server.trying.shadow(answer, one_talk)
     return answer
 
 

@@ -8,6 +8,7 @@ version has another name, so that nothing answers from a cache of the one before
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -15,16 +16,17 @@ from csift.exceptions import ModelError
 from csift.ledger import Call, Charge, Reply
 from csift.llm import LanguageModel
 from csift.llm.engine import Account, R, T
+from csift.plaintext import chat_as_text
 from csift.schemas import Generation, GenerationParams
 
 AT_ONCE = 256  # connections
 
 
 class Vllm:
-    """A vLLM server at `url` (http://host:port), which serves `base` under that name."""
+    """A vLLM server at `url` (http://host:port), which serves `base`, whose tokenizer it is, under that name."""
 
-    def __init__(self, url: str, base: str, timeout: float) -> None:
-        self._base = base
+    def __init__(self, url: str, base: str, tokenizer: Any, timeout: float) -> None:
+        self._base, self._tokenizer = base, tokenizer
         limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
         self._client = httpx.Client(base_url=url, timeout=timeout, limits=limits)
 
@@ -39,7 +41,7 @@ class Vllm:
             raise ModelError(f"{self._client.base_url} serves {', '.join(sorted(served)) or 'no model'} and not {self._base}")
         if adapter_id and adapter_id not in served:
             self._post("/v1/load_lora_adapter", {"lora_name": adapter_id, "lora_path": str(folder)})
-        return LanguageModel(VllmCaller(self._client, adapter_id or self._base))
+        return LanguageModel(VllmCaller(self._client, adapter_id or self._base, self._tokenizer))
 
     def unload(self, adapter_id: str) -> None:
         """Frees the memory of an adapter that answers no more. Raises ModelError as `model` does."""
@@ -70,17 +72,17 @@ class VllmCaller:
     structured = False
     role = "serve"
 
-    def __init__(self, client: httpx.Client, model: str) -> None:
+    def __init__(self, client: httpx.Client, model: str, tokenizer: Any) -> None:
         self.model = model
         self.default = GenerationParams()
         self.account = Account()
-        self._client = client
+        self._client, self._tokenizer = client, tokenizer
 
     def answer(self, call: Call) -> Reply:
         """One chat completion. Raises ModelError when vLLM does not give one."""
         body = {
             "model": self.model,
-            "messages": list(call.messages),
+            "messages": chat_as_text(self._tokenizer, call.messages),
             "max_tokens": call.params.max_new_tokens,
             "temperature": call.params.temperature,
             "seed": call.params.seed,

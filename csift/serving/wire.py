@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from csift.schemas import Hit, ServedAnswer
 
 LONGEST = 8_000  # characters of a question
-Text = Annotated[str, Field(min_length=1, max_length=LONGEST, pattern=r"^[^\x00]*$")]
-AnswerId = Annotated[str, Field(max_length=100)]
+NO_NUL = r"^[^\x00]*$"  # which Postgres cannot keep
+Text = Annotated[str, Field(min_length=1, max_length=LONGEST, pattern=NO_NUL)]
+Name = Annotated[str, Field(max_length=200, pattern=NO_NUL)]
 
 
 class Part(BaseModel):
@@ -45,18 +46,18 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    model: str = Field(max_length=200)
+    model: Name
     messages: list[Message] = Field(min_length=1, max_length=200)
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
-    user: str | None = Field(None, max_length=200)
+    user: Name | None = None
 
 
 class EmbeddingRequest(BaseModel):
     """OpenAI's request for embeddings, with the project's embedder."""
 
-    model: str = Field(max_length=200)
+    model: Name
     input: Text | Annotated[list[Text], Field(min_length=1, max_length=256)]
     encoding_format: Literal["float", "base64"] = "float"
 
@@ -66,8 +67,8 @@ class FeedbackRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    answer_id: AnswerId | None = None
-    ranking: Annotated[list[AnswerId], Field(min_length=2, max_length=20)] | None = Field(
+    answer_id: Name | None = None
+    ranking: Annotated[list[Name], Field(min_length=2, max_length=20)] | None = Field(
         None, description="Ids of answers to one question, best first, in place of answer_id"
     )
     thumb: Literal["up", "down"] | None = None
@@ -88,6 +89,21 @@ class FeedbackRequest(BaseModel):
     def about(self) -> list[str]:
         """The ids of the answers."""
         return self.ranking or [str(self.answer_id)]
+
+
+class ProblemDetail(BaseModel):
+    """Why a request got no answer."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None
+
+
+class Problem(BaseModel):
+    """OpenAI's error."""
+
+    error: ProblemDetail
 
 
 def completion(answer: ServedAnswer) -> dict[str, Any]:

@@ -4,26 +4,28 @@ A prompt opens with what to do and ends with the question; between them are the 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from csift.exceptions import TrainingError
 from csift.interfaces import Messages
+from csift.plaintext import as_text, chat_as_text
 from csift.training.rows import PreferenceRow, PromptRow, RatedRow, ScoredRow, TextRow, TrainingRow
 
 R = TypeVar("R", TrainingRow, PreferenceRow, RatedRow, ScoredRow, PromptRow)
 GAP = " … "
+ANSWERS = ("completion", "chosen", "rejected", "gold")  # fields of rows that hold an answer
 
 
 def fit(tokenizer: Any, rows: Sequence[R], limit: int, spare: int = 0) -> tuple[list[R], int]:
-    """The rows with prompts cut so that each chat has at most `limit` tokens, `spare` of them kept for an answer that the model
-    gives itself; and how many were cut.
+    """The rows as plain text (csift.plaintext), their prompts cut so that each chat has at most `limit` tokens, `spare` of them
+    kept for an answer that the model gives itself; and how many were cut.
 
     Raises:
         TrainingError: an answer alone is longer than the limit.
     """
     fitted, cut = [], 0
-    for row in rows:
+    for row in (_plain(tokenizer, row) for row in rows):
         prompt = _fitted(tokenizer, row.prompt, _longest(row), limit - spare, row.id)
         cut += prompt is not row.prompt
         fitted.append(row if prompt is row.prompt else replace(row, prompt=prompt))
@@ -34,10 +36,16 @@ def blocks(tokenizer: Any, rows: Sequence[TextRow], size: int) -> list[list[int]
     """Token ids of the texts one behind another, each closed by an end-of-text token, cut into blocks of `size`; a rest shorter
     than 32 tokens is dropped where there is more."""
     ids: list[int] = []
-    for text in tokenizer([row.text for row in rows], add_special_tokens=False)["input_ids"]:
+    for text in tokenizer([as_text(tokenizer, row.text) for row in rows], add_special_tokens=False)["input_ids"]:
         ids += [*text, tokenizer.eos_token_id]
     cut = [ids[start : start + size] for start in range(0, len(ids), size)]
     return cut[:-1] if len(cut) > 1 and len(cut[-1]) < 32 else cut
+
+
+def _plain(tokenizer: Any, row: R) -> R:
+    names = [field.name for field in fields(row) if field.name in ANSWERS]
+    changed: dict[str, Any] = {name: as_text(tokenizer, getattr(row, name)) for name in names}
+    return replace(row, prompt=chat_as_text(tokenizer, row.prompt), **changed)
 
 
 def _longest(row: TrainingRow | PreferenceRow | RatedRow | ScoredRow | PromptRow) -> str:

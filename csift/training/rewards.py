@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from csift.models import BaseModel, best_dtype
+from csift.plaintext import chat_as_text
 from csift.textmatch import normalise, token_f1
 from csift.training.rows import PromptRow
 
@@ -53,7 +54,8 @@ class RewardModel:
         import torch
 
         chats = [[*row.prompt, {"role": "assistant", "content": answer}] for row, answer in zip(rows, answers, strict=True)]
-        texts = [self._tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
+        plain = [chat_as_text(self._tokenizer, chat) for chat in chats]
+        texts = [self._tokenizer.apply_chat_template(chat, tokenize=False) for chat in plain]
         ids = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         scores: dict[int, float] = {}

@@ -117,6 +117,7 @@ def main() -> None:
         loop,
         metrics,
         serve,
+        trial,
         up,
     )
 

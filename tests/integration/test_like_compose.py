@@ -1,6 +1,7 @@
 """One night on the services of docker-compose.yml, as `csift up --like-compose` starts them."""
 
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import chromadb
+import httpx
 import psycopg2
 import pytest
 import yaml
@@ -48,6 +50,11 @@ def test_a_night_leaves_everything_in_its_service_and_ctrl_c_leaves_no_process(
         csift = f"{shlex.quote(sys.executable)} -m flows.cli"
         status = json.loads(told(up, f"{csift} status --json --config {shlex.quote(str(tmp_path / 'small.toml'))}"))
         assert status["decision"]
+
+        [served] = re.findall(r"ask, once there is a champion: (\S+)", up.welcome)
+        asked = {"model": "small", "messages": [{"role": "user", "content": "How heavy is it?"}]}
+        said = httpx.post(f"{served}/chat/completions", json=asked, timeout=120).raise_for_status().json()
+        assert said["model"] == status["champion"]["id"]
 
         objects = keys_in_store(env)
         assert any(key.startswith("adapters/") and key.endswith("/adapter_model.safetensors") for key in objects)
