@@ -21,6 +21,7 @@ from csift.serving.access import Doors, Queue, RateLimit
 from csift.serving.answering import Champion
 from csift.serving.answers import AnswerLog
 from csift.serving.api import Server, create_app
+from csift.serving.trying import Trying
 from flows.cli import app, champion, dataset, feedback  # noqa: F401 - registers them
 from flows.nightly import nightly
 from tasks.collaborators import embedder, store
@@ -44,11 +45,12 @@ def http(db: Database, config: LoopConfig) -> Iterator[TestClient]:
     """`csift serve` of the project after its first night."""
     run(config)
     told: list[str] = []
-    answers = AnswerLog(db, str, told.append)
+    answers, people = AnswerLog(db, str, told.append), Queue(8)
+    first = Champion(db, config.project, lambda system: answerer(config, system), told.append)
+    trying = Trying(db, first, lambda system, pause: answerer(config, system, pause), people, str, told.append)
     server = Server(
-        db=db, project=config.project, champion=Champion(db, config.project, lambda s: answerer(config, s), told.append),
-        answers=answers, doors=Doors(db, config.project, True, told.append), embedder=embedder(), rate=RateLimit(600),
-        queue=Queue(8), threads=8, scrub=str,
+        db=db, project=config.project, champion=first, trying=trying, answers=answers, queue=people, threads=8, scrub=str,
+        doors=Doors(db, config.project, True, told.append), embedder=embedder(), rate=RateLimit(600),
     )  # fmt: skip
     with TestClient(create_app(server), base_url="http://localhost") as client:
         yield client
