@@ -338,24 +338,25 @@ def test_a_reward_model_starts_from_the_stage_before_with_a_head_in_float32(trai
     assert after["base_model.model.score.weight"].dtype == torch.float32
 
 
-def test_a_reward_model_learns_scores_and_pairs_each_alone_and_together(trained: Trained) -> None:
-    scored = [ScoredRow(row.prompt, f"{n} kg" if n % 2 else f"{n} litres", float(n % 2), f"s{n}") for n, row in enumerate(ROWS)]
-    config = SMALL.model_copy(update={"methods": ("reward", "sft"), "max_steps": 16, "learning_rate": 2e-2})
+def test_a_reward_model_learns_how_good_a_scored_answer_is_and_pairs_beside_it(trained: Trained, tmp_path: Path) -> None:
+    def reward(name: str, rows: Sequence[PreferenceRow | ScoredRow]) -> float:
+        """The mean reward of the answers of ROWS."""
+        stage = Stage(
+            base=trained.base, method="reward", rows=tuple(rows), threads=2, micro_batch=4, scratch=tmp_path / name,
+            config=SMALL.model_copy(update={"max_steps": 6}), policy=None, reward=None,
+            checkpoints=Checkpoints(trained.store, name, "me"),
+        )  # fmt: skip
+        fit_stage(stage, lambda point: None, no_progress)
+        model = RewardModel(trained.base, stage.output, load_tokenizer(trained.base))
+        told = model.score([PromptRow(row.prompt, "", row.id) for row in ROWS], [row.completion for row in ROWS])
+        return sum(told) / len(told)
 
-    def rewards(**rows: Any) -> tuple[float, float]:
-        """Mean rewards of answers scored 1, and of those scored 0."""
-        where = Trained(trained.folder / "-".join(rows), trained.base)
-        where.train(config, TrainingData(pairs=ROWS, **rows))
-        (adapter,) = [adapter for adapter in where.adapters.known.values() if adapter.stages == ("reward",)]
-        model = RewardModel(trained.base, where.folder_of(adapter), load_tokenizer(trained.base))
-        asked = [PromptRow(row.prompt, "", row.id) for row in scored]
-        told = model.score(asked, [row.completion for row in scored])
-        return sum(told[1::2]) / 3, sum(told[::2]) / 3
+    def scored(score: float) -> list[ScoredRow]:
+        return [ScoredRow(row.prompt, row.completion, score, row.id) for row in ROWS]
 
-    good, bad = rewards(scores=scored)
-    assert good > 0 > bad  # the log-odds of being good, where a pair would only tell their difference
-    mixed_good, mixed_bad = rewards(scores=scored, preferences=PREFERENCES)
-    assert mixed_good > mixed_bad
+    good, bad = (reward(f"scored-{score}", scored(score)) for score in (1.0, 0.0))
+    assert good > 0 > bad  # the log-odds of being good, where a pair would tell a difference only
+    assert reward("both", [*PREFERENCES, *scored(1.0)]) > bad
 
 
 def test_a_row_of_either_kind_reaches_processes_that_accelerate_launches() -> None:
