@@ -11,10 +11,12 @@ import httpx
 import litellm
 import pytest
 from answerers import BROKEN, HIT, Serve, project_with_champion, saying, servers_of, wrote
+from answers import served
 from champions import Project
 
 from csift import feedback, registry
 from csift.db import Database
+from csift.schemas import Ranking
 from csift.serving import keys
 from csift.serving.access import Denied, Queue, RateLimit
 from csift.serving.answers import answers_since
@@ -280,3 +282,34 @@ def test_feedback_is_kept_once_and_about_what_was_answered(db: Database, project
     assert running.post("/v1/feedback", {**said, "answer_id": "answer-guess"}).status_code == 404
     assert "says nothing" in running.post("/v1/feedback", {"answer_id": told["id"]}).json()["error"]["message"]
     assert running.post("/v1/feedback", {**said, "rating": 6}).status_code == 400
+
+
+def test_answers_to_one_question_are_ranked(db: Database, project: str, serve: Serve) -> None:
+    running = serve()
+    first, other = running.ask().json()["id"], running.ask("What colour is it?").json()["id"]
+    better = served(db, project, "29 kilograms", "How heavy is it?")
+
+    ranked = {"ranking": [better, first], "rater": "ada", "comment": "the unit"}
+    told = [running.post("/v1/feedback", ranked).json() for _ in range(2)]
+    assert [answer["new"] for answer in told] == [True, False]
+    (kept,) = feedback.load(db, project)
+    assert isinstance(kept, Ranking)
+    assert (kept.id, kept.answers, kept.comment) == (
+        told[0]["id"],
+        ("29 kilograms", wrote(running).replace("29 kg", "<WEIGHT>")),
+        "the unit",
+    )
+
+    refused: list[tuple[dict[str, Any], int, str]] = [
+        ({"ranking": [first, "answer-guess"]}, 404, "no answer 'answer-guess' was given here"),
+        ({"ranking": [first, other]}, 400, "to different questions"),
+        ({"ranking": [first]}, 400, "at least 2"),
+        ({"ranking": [first, first]}, 400, "names an answer twice"),
+        ({"ranking": [first, better], "answer_id": first}, 400, "one answer with answer_id, or several with ranking"),
+        ({"ranking": [first, better], "thumb": "up"}, 400, "a ranking stands alone"),
+        ({"thumb": "up"}, 400, "one answer with answer_id, or several with ranking"),
+    ]
+    for body, status, says in refused:
+        answer = running.post("/v1/feedback", body)
+        assert (answer.status_code, says in answer.json()["error"]["message"]) == (status, True), answer.text
+    assert len(feedback.load(db, project)) == 1
