@@ -1,10 +1,10 @@
 """Questions written by people: read, checked against the corpus, split by document, retired when their document changes or
 leaves.
 
-They come from files of questions, and from the corpus itself where it carries some. A label is pinned to the hash its document
-had when the label was first seen. When the document changes, the label is retired, until its question or answer is edited
-(relabelled). A document's split is sticky: once trained on, a document never becomes an eval one. A document that may only be
-retrieved from is never in the training split.
+They come from files of questions, from pages (csift.written_labels), and from the corpus itself where it carries some. A label is
+pinned to the hash its document had when the label was first seen. When the document changes, the label is retired, until its
+question or answer is edited (relabelled). A document's split is sticky: once trained on, a document never becomes an eval one. A
+document that may only be retrieved from is never in the training split.
 """
 
 import json
@@ -25,7 +25,19 @@ from csift.db.connection import Database
 from csift.db.corpus import DocumentRow, FileRow, LabelRow
 from csift.exceptions import CorpusError, LabelError
 from csift.hashing import content_id, sha256
-from csift.schemas import STYLES, CorpusSnapshot, IngestReport, Label, LabelSet, RetiredLabel, SourceLabel, Split, Style
+from csift.schemas import (
+    STYLES,
+    CorpusSnapshot,
+    IngestReport,
+    Label,
+    LabelSet,
+    RetiredLabel,
+    SourceLabel,
+    Split,
+    Style,
+    WrittenLabel,
+)
+from csift.written_labels import label_hash, written
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -131,8 +143,7 @@ def _check(row: dict[str, Any], where: str) -> RawLabel:
 def _raw(
     id_: str, question: str, answer: str | None, document_id: str, style: Style, split: Split | None, where: str
 ) -> RawLabel:
-    content_hash = content_id("label", [question, answer, document_id, style])
-    return RawLabel(id_, question, answer, document_id, style, split, where, content_hash)
+    return RawLabel(id_, question, answer, document_id, style, split, where, label_hash(question, answer, document_id, style))
 
 
 def _of_corpus(label: SourceLabel) -> RawLabel:
@@ -141,8 +152,18 @@ def _of_corpus(label: SourceLabel) -> RawLabel:
     return _raw(label.id, label.question, label.answer, label.document_id, style, None, where)
 
 
+def _with_written(rows: list[RawLabel], written: list[WrittenLabel]) -> list[RawLabel]:
+    """The labels of the files and those written on pages; one that was copied into a file is the file's."""
+    taken = {row.id for row in rows}
+    return rows + [
+        _raw(label.id, label.question, label.answer, label.document_id, label.style, None, f"the review page, by {label.by}")
+        for label in written
+        if label.id not in taken
+    ]
+
+
 def _merge(rows: list[RawLabel], of_corpus: tuple[SourceLabel, ...]) -> list[RawLabel]:
-    """The labels of the files and those that came with the corpus."""
+    """And those that came with the corpus."""
     taken = {row.id: row.where for row in rows}
     for label in of_corpus:
         if label.id in taken:
@@ -173,7 +194,8 @@ def register(db: Database, project: str, config: CorpusConfig, report: IngestRep
         CorpusError: the corpus has one document, which cannot be split.
     """
     snapshot = report.snapshot
-    rows = _merge(_scrubbed(db, read_labels(config.questions), Scrubber(config.scrub, config.allow)), report.labels)
+    told = _with_written(read_labels(config.questions), written(db, project))
+    rows = _merge(_scrubbed(db, told, Scrubber(config.scrub, config.allow)), report.labels)
     hashes = snapshot.hashes()
     if len(hashes) < 2:
         raise CorpusError("the corpus has one document, which cannot be split into training and evaluation; add more")

@@ -29,7 +29,10 @@ from csift.serving import keys
 from csift.serving.access import Denied, Doors, Queue, RateLimit
 from csift.serving.answering import Answerer, Champion
 from csift.serving.answers import AnswerLog, answers_since
-from csift.serving.api import Server, create_app
+from csift.serving.api import create_app
+from csift.serving.asking import Server
+from csift.serving.sessions import Sessions
+from csift.storage import LocalStore
 
 BROKEN = 99  # k of a System that cannot be loaded
 HIT = Hit(chunk_id="kestrel.md#0", document_id="kestrel.md", text="The Kestrel 40 weighs 29 kg.", score=0.91)
@@ -122,7 +125,7 @@ def made(db: Database, project: str, tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.fixture
-def serve(made: Project) -> Iterator[Serve]:
+def serve(made: Project, tmp_path: Path) -> Iterator[Serve]:
     """Starts servers of the project."""
     db, project = made.db, made.name
     ended: list[Any] = []
@@ -143,6 +146,7 @@ def serve(made: Project) -> Iterator[Serve]:
         server = Server(
             db=db, project=project, champion=champion, answers=answers, doors=Doors(db, project, open_to_all, told.append),
             embedder=WordEmbedder(), rate=RateLimit(10_000), queue=Queue(64), threads=64, scrub=str.strip,
+            store=LocalStore(tmp_path / "store"), sessions=Sessions(project),
         )  # fmt: skip
         server = replace(server, **parts)
         listener = listening(create_app(server))

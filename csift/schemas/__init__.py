@@ -78,11 +78,13 @@ from csift.schemas.operations import (
     Trigger,
 )
 from csift.schemas.pairwise import PairItem, PairVerdict, Winner
+from csift.schemas.reviews import PREFERENCES, Preference, ReviewVote, WrittenLabel
 from csift.schemas.serving import ApiKey, Role, ServedAnswer
 from csift.schemas.systems import Adapter, CustomModel, Generation, GenerationParams, LossPoint, StageLosses, System, Teacher
 
 __all__ = [
     "METHODS",
+    "PREFERENCES",
     "STYLES",
     "AccuracyWatch",
     "Adapter",
@@ -144,6 +146,7 @@ __all__ = [
     "Partition",
     "PartitionEstimate",
     "PartitionState",
+    "Preference",
     "PreferencePair",
     "PromotionDecision",
     "RatedAnswer",
@@ -151,6 +154,7 @@ __all__ = [
     "Rejection",
     "Retention",
     "RetiredLabel",
+    "ReviewVote",
     "Role",
     "Score",
     "ScorePart",
@@ -173,4 +177,5 @@ __all__ = [
     "Trigger",
     "Verdict",
     "Winner",
+    "WrittenLabel",
 ]
