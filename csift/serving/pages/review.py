@@ -38,6 +38,7 @@ def routes(desk: Desk) -> APIRouter:
             # who has not voted on all is not told what others said
             outcome=reviews.outcome(part.round, part.votes) if part and part.votes and not part.left() else None,
             disputed=part.disputed() if part else [],
+            again=[number for number in part.open() if number not in part.disputed()] if part and not part.left() else [],
         )
 
     @router.get("/review/{decision_id}/{number}")
@@ -95,8 +96,13 @@ class _Part:
 
     def disputed(self) -> list[int]:
         """Numbers of the questions that they may settle: the votes on them differ, and none is theirs."""
-        open_ = set(reviews.contested(self.votes)) - {vote.item_id for vote in self.votes if vote.voter == self.person}
-        return [pair.number for pair in self.round.pairs if pair.item_id in open_]
+        seen = {vote.item_id for vote in self.votes if vote.voter == self.person}
+        return [number for number in self.open() if self.round.pairs[number - 1].item_id not in seen]
+
+    def open(self) -> list[int]:
+        """Numbers of the questions on which the votes differ."""
+        differ = reviews.contested(self.votes)
+        return [pair.number for pair in self.round.pairs if pair.item_id in differ]
 
     def champion_first(self, shown: Pair) -> bool:
         """The order as it was when they voted, else one drawn for them that stays when the page is loaded again."""
