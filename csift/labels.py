@@ -37,6 +37,7 @@ from csift.schemas import (
     Style,
     WrittenLabel,
 )
+from csift.textmatch import normalise
 from csift.written_labels import label_hash, written
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -152,18 +153,8 @@ def _of_corpus(label: SourceLabel) -> RawLabel:
     return _raw(label.id, label.question, label.answer, label.document_id, style, None, where)
 
 
-def _with_written(rows: list[RawLabel], written: list[WrittenLabel]) -> list[RawLabel]:
-    """The labels of the files and those written on pages; one that was copied into a file is the file's."""
-    taken = {row.id for row in rows}
-    return rows + [
-        _raw(label.id, label.question, label.answer, label.document_id, label.style, None, f"the review page, by {label.by}")
-        for label in written
-        if label.id not in taken
-    ]
-
-
 def _merge(rows: list[RawLabel], of_corpus: tuple[SourceLabel, ...]) -> list[RawLabel]:
-    """And those that came with the corpus."""
+    """The labels of the files and those that came with the corpus."""
     taken = {row.id: row.where for row in rows}
     for label in of_corpus:
         if label.id in taken:
@@ -171,6 +162,16 @@ def _merge(rows: list[RawLabel], of_corpus: tuple[SourceLabel, ...]) -> list[Raw
                 f"{taken[label.id]}: the id {label.id!r} belongs to a question of the corpus itself; give it another"
             )
     return rows + [_of_corpus(label) for label in of_corpus]
+
+
+def _with_written(rows: list[RawLabel], written: list[WrittenLabel]) -> list[RawLabel]:
+    """And those written on pages; a question that somebody put into a file as well is the file's."""
+    asked = {(row.document_id, normalise(row.question)) for row in rows}
+    return rows + [
+        _raw(label.id, label.question, label.answer, label.document_id, label.style, None, f"the review page, by {label.by}")
+        for label in written
+        if (label.document_id, normalise(label.question)) not in asked
+    ]
 
 
 def _scrubbed(db: Database, rows: list[RawLabel], scrubber: Scrubber) -> list[RawLabel]:
@@ -194,8 +195,8 @@ def register(db: Database, project: str, config: CorpusConfig, report: IngestRep
         CorpusError: the corpus has one document, which cannot be split.
     """
     snapshot = report.snapshot
-    told = _with_written(read_labels(config.questions), written(db, project))
-    rows = _merge(_scrubbed(db, told, Scrubber(config.scrub, config.allow)), report.labels)
+    told = _merge(_scrubbed(db, read_labels(config.questions), Scrubber(config.scrub, config.allow)), report.labels)
+    rows = _with_written(told, written(db, project))
     hashes = snapshot.hashes()
     if len(hashes) < 2:
         raise CorpusError("the corpus has one document, which cannot be split into training and evaluation; add more")

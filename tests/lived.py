@@ -17,7 +17,7 @@ from csift.dataset import from_labels
 from csift.db import Database
 from csift.db.base import now
 from csift.db.feedback import FeedbackRow
-from csift.db.judging import DecisionRow, EvalReportRow
+from csift.db.judging import ChampionLogRow, DecisionRow, EvalReportRow
 from csift.db.learning import DatasetRow, ExampleRow
 from csift.db.operations import CycleRow, DriftReportRow
 from csift.interfaces import ObjectStore
@@ -74,16 +74,11 @@ def live(db: Database, project: str, folder: Path, store: ObjectStore) -> Lived:
     dataset = _dataset(db, project, labels, evalset)
     adapter = _adapter(db, project, dataset)
     champion, challenger = (_system(db, report.snapshot.id, id_) for id_ in (None, adapter.id))
-    before = _evaluated(db, champion, evalset, 3, "before")
-    after = _evaluated(db, challenger, evalset, 4, "after")
+    before = _evaluated(db, champion, evalset, 3, ("{}", "The manual does not say."))
+    after = _evaluated(db, challenger, evalset, 4, ("It is {}, as the manual has it.", "It depends on the model."))
     registry.bootstrap_champion(db, project, champion)
     nights = [_night(db, store, project, night, evalset, before, after) for night in range(NIGHTS)]
-    with db.session() as session:
-        registry.move_champion(session, project, "promotion", champion.id, challenger.id, nights[PROMOTED[0]][0].id)
-    with db.session() as session:
-        registry.move_champion(session, project, "rollback", challenger.id, champion.id, None)
-    with db.session() as session:
-        registry.move_champion(session, project, "promotion", champion.id, challenger.id, nights[PROMOTED[1]][0].id)
+    _promoted(db, project, champion, challenger, [decision for decision, _ in nights])
     store.put(f"data-cards/{dataset.id}.html", b"<!doctype html><title>data card</title>")
     _drift(db, store, project)
     _opinions(db, project)
@@ -125,14 +120,12 @@ def _system(db: Database, snapshot_id: str, adapter_id: str | None) -> System:
     return registry.save_system(db, made)
 
 
-def _evaluated(db: Database, system: System, evalset: EvalSet, right_of: int, who: str) -> EvalReport:
-    """Right on all but every `right_of`-th question; the second question was answered with a script."""
-    correct: Sequence[bool] = [place % right_of > 0 for place in range(len(evalset.items))]
-    answers = [
-        f"{item.answer}, says {who}" if right else f"It is in the manual, says {who}."
-        for item, right in zip(evalset.items, correct, strict=True)
-    ]
-    answers[1] = f"{SCRIPT} says {who}"
+def _evaluated(db: Database, system: System, evalset: EvalSet, right_of: int, says: tuple[str, str]) -> EvalReport:
+    """Right on all but every `right_of`-th question; `says` is how it answers rightly and wrongly. The second question was
+    answered with a script."""
+    correct = [place % right_of > 0 for place in range(len(evalset.items))]
+    answers = [says[not right].format(item.answer) for item, right in zip(evalset.items, correct, strict=True)]
+    answers[1] = says[0].format(SCRIPT)
     report = sample_eval_report(system, evalset, correct, answers)
     with db.session() as session:
         session.add(
@@ -164,6 +157,21 @@ def _night(
     _dated(db, DecisionRow.__table__, decision.id, "created_at", at)
     _dated(db, CycleRow.__table__, cycle, "started_at", at)
     return decision, cycle
+
+
+def _promoted(db: Database, project: str, champion: System, challenger: System, decisions: Sequence[PromotionDecision]) -> None:
+    """The challenger became champion twice, with a rollback in between."""
+    first, second = (decisions[night].id for night in PROMOTED)
+    moves = (
+        ("promotion", champion, challenger, first, PROMOTED[0]),
+        ("rollback", challenger, champion, None, PROMOTED[1] - 1),
+        ("promotion", champion, challenger, second, PROMOTED[1]),
+    )
+    for version, (kind, before, after, decision, night) in enumerate(moves, start=2):
+        with db.session() as session:
+            registry.move_champion(session, project, kind, before.id, after.id, decision)
+            made = (ChampionLogRow.project == project, ChampionLogRow.version == version)
+            session.execute(sa.update(ChampionLogRow).where(*made).values(at=now() - timedelta(days=NIGHTS - night)))
 
 
 def _dated(db: Database, table: sa.FromClause, id_: str, column: str, at: datetime) -> None:

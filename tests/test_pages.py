@@ -146,6 +146,7 @@ def test_an_answer_is_shown_to_who_got_it_and_to_who_operates(guarded: Server, s
 
 # --- who sees what --------------------------------------------------------------------------------------------------------
 
+FIELDS = ("decision", "adapter", "dataset", "cycle", "document")
 PAGES = {
     "/": "ask",
     "/review": "review",
@@ -317,6 +318,12 @@ def test_evidence_of_another_project_is_not_shown(served: tuple[Server, Lived], 
 def test_a_body_that_is_no_form_is_told_on_a_page(browser: Browser, content: bytes, kind: str, status: int) -> None:
     refused = browser.client.post("/", content=content, headers={"Content-Type": kind})
     assert refused.status_code == status and "<!doctype html>" in refused.text
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "{" in page])
+@pytest.mark.parametrize("id_", ["none", "a%00b", "%ff", "..%2f..%2fetc", "x" * 3_000, "' OR 1=1--", "{{7*7}}"])
+def test_ids_that_there_are_not_are_not_found(browser: Browser, page: str, id_: str) -> None:
+    assert browser.named("Ada").get(page.format(**dict.fromkeys(FIELDS, id_))).status_code == 404
 
 
 @pytest.mark.parametrize("question", ["", "  ", "x" * 8_001])

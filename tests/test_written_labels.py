@@ -1,5 +1,6 @@
 """Labels written on a page go the way of those in files: into eval sets, pinned to their document, retired with it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ def test_a_written_label_is_judged_on_from_the_next_night(db: Database, project:
     assert {item.id for item in second.items} - {item.id for item in first.items} == {label.id}
     (item,) = [item for item in second.items if item.id == label.id]
     assert (item.question, item.answer, item.document_id) == (label.question, "4 kg", "birch.md")
+
+
+def test_a_question_that_is_put_into_a_file_as_well_is_the_files(
+    db: Database, project: str, corpus: CorpusConfig, tmp_path: Path
+) -> None:
+    night(db, project, corpus)
+    written = write(db, project)
+    row = {"id": "Birch-9", "question": "what does the birch weigh", "answer": "4 kg", "document": "birch.md"}
+    with (tmp_path / "labels.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    ids = {item.id for item in evalsets.freeze(db, project, night(db, project, corpus), 4).items}
+    assert "Birch-9" in ids and written.id not in ids
 
 
 @pytest.mark.parametrize("becomes", ["The Birch pump weighs 5 kg.", None])

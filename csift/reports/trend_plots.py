@@ -81,7 +81,7 @@ def drift_over_time(points: tuple[Look, ...]) -> "Markup":
     def draw(axes: "Axes", width: int) -> None:
         evidence = [1 / max(point.share, 1e-4) for point in points]
         axes.axhline(1, color=ROLES["muted"], linewidth=1.2, linestyle="--")
-        axes.vlines([point.at for point in points], 0.001, evidence, color=ROLES["quiet"])
+        axes.vlines([point.at for point in points], 1e-9, evidence, color=ROLES["quiet"])
         for point, height in zip(points, evidence, strict=True):
             axes.plot([point.at], [height], marker="o", markersize=7, color=ROLES["bad" if point.share < 1 else "good"])
         axes.set_yscale("log")
@@ -125,13 +125,12 @@ def _drawn(name: str, title: str, height: int, draw: Callable[["Axes", int], Non
         return both(lambda part, width: svg(part, title, width, height, lambda axes: draw(axes, width)), name)
 
 
-def _days(axes: "Axes", width: int, days: Sequence[datetime]) -> None:
-    """Few days below, with room on both sides; a single one stands in the middle."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(maxticks=7 if width >= _WIDE_FROM else 4)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+def _days(axes: "Axes", width: int, moments: Sequence[datetime]) -> None:
+    """A few days below, evenly apart, between the first moment and the last."""
+    begin, span = min(moments), max(moments) - min(moments)
+    gaps = min(6 if width >= _WIDE_FROM else 3, span.days)
+    ticks = [begin + span * gap / gaps for gap in range(gaps + 1)] if gaps else [begin]
+    axes.set_xticks(ticks, [f"{tick:%d %b}" if span.days < 300 else f"{tick:%b %Y}" for tick in ticks])
     axes.margins(x=0.04)
     axes.grid(visible=False, axis="x")
     axes.tick_params(axis="y", labelcolor=ROLES["muted"])

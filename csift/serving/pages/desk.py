@@ -131,6 +131,8 @@ class Desk:
         return answer
 
     def _visit(self, request: Request, role: Role | None) -> Visit:
+        if "\0" in request.scope["path"]:
+            raise Denied(404, "not_found", "there is no such page")
         if role is None:
             return self._stranger(request)
         visit = self._known(request)
