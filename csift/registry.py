@@ -38,6 +38,7 @@ from csift.schemas import (
     MonitorReport,
     PromotionDecision,
     Record,
+    StageLosses,
     System,
     TaughtPartition,
     Verdict,
@@ -197,6 +198,12 @@ def load_losses(db: Database, adapter_id: str) -> list[LossPoint]:
     with db.session() as session:
         rows = session.scalars(sa.select(LossRow).where(LossRow.adapter_id == adapter_id).order_by(LossRow.step))
         return [LossPoint(step=r.step, loss=r.loss, learning_rate=r.learning_rate, tokens=r.tokens) for r in rows]
+
+
+def stage_losses(db: Database, adapter: Adapter) -> tuple[StageLosses, ...]:
+    """The curve of each stage that the adapter came about by, in their order."""
+    stages = zip(adapter.stages, adapter.stage_ids, strict=True)
+    return tuple(StageLosses(method=method, points=tuple(load_losses(db, id_))) for method, id_ in stages)
 
 
 def save_decision(db: Database, decision: PromotionDecision) -> PromotionDecision:

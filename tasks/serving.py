@@ -20,8 +20,10 @@ from csift.schemas import Adapter, System
 from csift.serving.access import Doors, Queue, RateLimit
 from csift.serving.answering import LOOK, Answerer, Champion
 from csift.serving.answers import AnswerLog
-from csift.serving.api import Server, create_app
+from csift.serving.api import create_app
+from csift.serving.asking import Server
 from csift.serving.searching import Together
+from csift.serving.sessions import Sessions
 from csift.serving.trying import Trying
 from csift.serving.vllm import Vllm
 from csift.settings import settings
@@ -96,11 +98,13 @@ def run(config: LoopConfig, host: str, port: int, tell: Callable[[str], None]) -
         queue=people,
         threads=config.serving.queue,
         scrub=scrub,
+        store=store(),
+        sessions=Sessions(config.project, secret.get_secret_value() if (secret := settings().session_secret) else None),
     )
     champion.follow()
     trying.follow()
     doors.follow()
-    tell(f"{config.project}: {champion.now.system.id} answers at http://{host}:{port}/v1; Ctrl-C ends it")
+    tell(f"{config.project}: {champion.now.system.id} answers at http://{host}:{port}, as an API below /v1; Ctrl-C ends it")
     try:
         settled = uvicorn.Config(create_app(server), log_level="warning", timeout_graceful_shutdown=30, server_header=False)
         uvicorn.Server(settled).run(sockets=[listening])

@@ -51,6 +51,7 @@ def test_the_command_answers_follows_the_champion_and_ends(db: Database, tmp_pat
         url = f"http://127.0.0.1:{port}"
         until(lambda: _answers(url), bool)
         assert httpx.post(f"{url}/v1/chat/completions", json={}).status_code == 401
+        assert httpx.get(f"{url}/").headers["location"] == "/sign-in?next=%2F"
         client = openai.OpenAI(base_url=f"{url}/v1", api_key=secret)
 
         def ask() -> str:
