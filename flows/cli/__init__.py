@@ -101,6 +101,7 @@ def main() -> None:
         dataset,
         doctor,
         evalset,
+        export,
         feedback,
         gc,
         ingest,
