@@ -1,10 +1,7 @@
 """`csift export`: the merged model is the base with its adapter, wherever it goes."""
 
 import json
-import os
-import re
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +11,24 @@ import yaml
 from bedrock_stand_ins import ROLE, at_once, bedrock_over, connect, s3_bucket
 from champions import snapshot_of
 from peft import PeftModel
-from test_cli import CSIFT, GOOD, one_line
+from test_cli import GOOD, csift, one_line
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.bedrock_server import BedrockServer
-from csift.bedrock.imports import ModelImport, import_model
-from csift.config import TrainingConfig
+from csift.bedrock.imports import ModelImport, import_model, require_importable
+from csift.config import LoopConfig, TrainingConfig, load_config
 from csift.dataset import save
 from csift.db import Database
-from csift.exceptions import TrainingError
+from csift.exceptions import ConfigError, GateError, StorageError, TrainingError
+from csift.interfaces import no_progress
+from csift.merging import licence
 from csift.models import BaseModel
 from csift.registry import save_adapter
 from csift.schemas import Adapter, Example, SynthesisReport
+from csift.settings import settings
 from csift.training import Run, TrainingData, TrainingRow, train
 from tasks.collaborators import store
+from tasks.exporting import imported, write
 
 SAME = 1e-5  # the largest difference of a logit of a float32 base, which adds up in another order
 PROJECT = "exported"
@@ -71,29 +72,24 @@ def server(s3: Any) -> Iterator[BedrockServer]:
         yield started
 
 
-Csift = Callable[..., subprocess.CompletedProcess[str]]
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> LoopConfig:
+    toml = tmp_path_factory.mktemp("config") / "csift.toml"
+    toml.write_text(GOOD.replace("shop", PROJECT))
+    return load_config(toml)
 
 
-@pytest.fixture
-def csift(tmp_path: Path) -> Csift:
-    """Runs `csift export` in a project."""
-    (tmp_path / "csift.toml").write_text(GOOD.replace("shop", PROJECT))
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        told = {**os.environ, "COLUMNS": "200", **environment}
-        return subprocess.run([*CSIFT, "export", *arguments], cwd=tmp_path, env=told, capture_output=True, text=True)
-
-    return run
+@pytest.fixture(scope="module")
+def folder(adapter: Adapter, config: LoopConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The merged model."""
+    made = tmp_path_factory.mktemp("merged") / "deep" / "model"
+    assert 16e6 < write(config, adapter.id, made) < 17e6
+    return made
 
 
 def test_the_folder_loads_anywhere_and_answers_as_base_and_adapter_do(
-    adapter: Adapter, tiny_model: BaseModel, csift: Csift, tmp_path: Path
+    adapter: Adapter, tiny_model: BaseModel, folder: Path
 ) -> None:
-    told = csift(adapter.id, "--merged", "out/model")
-    assert told.returncode == 0, told.stderr
-    assert "16.2 MB" in told.stdout and str(tmp_path / "out" / "model") in told.stdout
-    folder = tmp_path / "out" / "model"
-
     merged, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     base = AutoModelForCausalLM.from_pretrained(tiny_model.path)
     ids = torch.tensor([tokenizer("How heavy is the Kestrel 40?")["input_ids"]])
@@ -106,16 +102,22 @@ def test_the_folder_loads_anywhere_and_answers_as_base_and_adapter_do(
     before = AutoTokenizer.from_pretrained(tiny_model.path).apply_chat_template(chat, tokenize=False)
     assert tokenizer.apply_chat_template(chat, tokenize=False) == before
 
-    config = json.loads((folder / "config.json").read_text())
-    assert (config["torch_dtype"], config["rope_theta"]) == ("float32", 10000.0)  # for readers before transformers 5
+    told = json.loads((folder / "config.json").read_text())
+    assert (told["torch_dtype"], told["rope_theta"]) == ("float32", 10000.0)  # for readers before transformers 5
     assert json.loads((folder / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
-    assert not list(tmp_path.glob("out/.*"))
-    assert one_line(csift(adapter.id, "--merged", "out/model")).endswith("is there and not empty; name a new folder")
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
-def test_the_card_names_what_it_is_made_from(adapter: Adapter, csift: Csift, tmp_path: Path) -> None:
-    csift(adapter.id, "--merged", "model")
-    _, head, body = (tmp_path / "model" / "README.md").read_text().split("---\n", 2)
+def test_a_folder_with_something_in_it_is_left_alone(adapter: Adapter, config: LoopConfig, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(StorageError, match="is there and not empty; name a new folder"):
+        write(config, adapter.id, tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert write(config, adapter.id, tmp_path / "empty")
+
+
+def test_the_card_names_what_it_is_made_from(adapter: Adapter, folder: Path) -> None:
+    _, head, body = (folder / "README.md").read_text().split("---\n", 2)
     assert yaml.safe_load(head) == {
         "license": "unknown", "library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["csift"]
     }  # fmt: skip
@@ -123,61 +125,82 @@ def test_the_card_names_what_it_is_made_from(adapter: Adapter, csift: Csift, tmp
         assert part in body
 
 
+def test_the_licence_is_that_of_the_bases_own_card_and_its_terms_go_with_it(tiny_model: BaseModel, tmp_path: Path) -> None:
+    base = BaseModel("org/model", tmp_path, "1")
+    assert licence(base) is None and licence(BaseModel("smollm2-135m-instruct", tmp_path, "1")) == "apache-2.0"
+    (tmp_path / "README.md").write_text("---\nlanguage: en\nlicense: 'llama3.2'\n---\nlicense: mit\n")
+    assert licence(base) == "llama3.2"
+
+
+def test_an_adapter_that_is_not_the_projects_is_not_exported(adapter: Adapter, config: LoopConfig, tmp_path: Path) -> None:
+    with pytest.raises(GateError, match=f"is of project {PROJECT}, not of other"):
+        write(config.model_copy(update={"project": "other"}), adapter.id, tmp_path / "x")
+    with pytest.raises(GateError, match="there is no Adapter adapter-guess"):
+        write(config, "adapter-guess", tmp_path / "x")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("adapter-guess", "--merged", "x"), "there is no Adapter adapter-guess"),
-        (("adapter-guess",), "say where it is to go"),
-        (("adapter-guess", "--merged", "x", "--bedrock", "s3://training/x"), "say where it is to go"),
-        (("adapter-guess", "--bedrock", "s3://training/x"), "say with --role"),
-        (("adapter-guess", "--bedrock", "s3://training/x", "--role", ROLE), "charged by the month .* say --yes"),
+        ((), "say where it is to go: --merged DIR, or --bedrock s3://bucket/prefix"),
+        (("--bedrock", "s3://training/x", "--role", ROLE), "charged by the month for being kept"),
     ],
 )
-def test_what_cannot_be_exported_is_told_in_one_line(csift: Csift, arguments: tuple[str, ...], says: str) -> None:
-    assert re.search(says, one_line(csift(*arguments)))
-
-
-def test_an_adapter_of_another_project_is_not_exported(adapter: Adapter, csift: Csift, tmp_path: Path) -> None:
+def test_nothing_is_done_without_a_place_or_a_yes_to_its_price(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
     (tmp_path / "csift.toml").write_text(GOOD)
-    assert f"is of project {PROJECT}, not of shop" in one_line(csift(adapter.id, "--merged", "x"))
+    assert says in one_line(csift("export", "adapter-1", *arguments, cwd=tmp_path))
 
 
 # --- Bedrock --------------------------------------------------------------------------------------------------------------
 
 
-def test_bedrock_imports_the_merged_model_once(adapter: Adapter, csift: Csift, server: BedrockServer, s3: Any) -> None:
-    place = ("--bedrock", "s3://training/models", "--role", ROLE, "--yes")
-    told = csift(adapter.id, *place, CSIFT_AWS_ENDPOINT_URL=server.url)
-    assert told.returncode == 0, told.stderr
-    (made,) = server.imports.values()
-    assert told.stdout.strip() == made.model_arn
-    assert "Importing costs nothing; the imported model is charged" in told.stderr
+@pytest.fixture
+def at_server(server: BedrockServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[BedrockServer]:
+    """The server, which tasks of this process ask."""
+    monkeypatch.setenv("CSIFT_AWS_ENDPOINT_URL", server.url)
+    settings.cache_clear()
+    yield server
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+def test_bedrock_imports_the_merged_model_once(adapter: Adapter, config: LoopConfig, at_server: BedrockServer, s3: Any) -> None:
+    arn = imported(config, adapter.id, "s3://training/models/", ROLE, no_progress)
+    (made,) = at_server.imports.values()
+    assert arn == made.model_arn
     uri = f"s3://training/models/{adapter.id}/"
     assert made.params["modelDataSource"] == {"s3DataSource": {"s3Uri": uri}}
     assert made.params["importedModelTags"] == [{"key": "csift-project", "value": PROJECT}]
-    listed = s3.list_objects_v2(Bucket="training", Prefix=f"models/{adapter.id}/")["Contents"]
-    names = {entry["Key"].rpartition("/")[2] for entry in listed}
-    assert names >= {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"}
 
-    again = csift(adapter.id, *place, CSIFT_AWS_ENDPOINT_URL=server.url)
-    assert again.stdout == told.stdout and server.count("CreateModelImportJob") == 1
-    after = s3.list_objects_v2(Bucket="training", Prefix=f"models/{adapter.id}/")["Contents"]
-    assert [entry["LastModified"] for entry in after] == [entry["LastModified"] for entry in listed]
+    def written() -> list[Any]:
+        return [
+            entry["LastModified"] for entry in s3.list_objects_v2(Bucket="training", Prefix=f"models/{adapter.id}")["Contents"]
+        ]
+
+    before = written()
+    assert imported(config, adapter.id, "s3://training/models", ROLE, no_progress) == arn
+    assert at_server.count("CreateModelImportJob") == 1 and written() == before
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("place", "role", "error", "says"),
     [
-        (("--bedrock", "training/x", "--role", ROLE), "`model_uri` = 'training/x/adapter-"),
-        (("--bedrock", "s3://training/x", "--role", "csift"), "`role_arn` = 'csift' is impossible"),
-        (("--bedrock", "s3://no-such-bucket/x", "--role", ROLE), "no-such-bucket"),
+        ("training/x", ROLE, ConfigError, "`model_uri` = 'training/x/adapter-"),
+        ("s3://training/x", "csift", ConfigError, "`role_arn` = 'csift' is impossible"),
+        ("s3://no-such-bucket/x", ROLE, StorageError, "no-such-bucket"),
     ],
 )
-def test_places_and_roles_that_bedrock_takes_not_are_told(
-    adapter: Adapter, csift: Csift, s3: Any, arguments: tuple[str, ...], says: str
+def test_places_and_roles_that_bedrock_does_not_take_are_told(
+    adapter: Adapter, config: LoopConfig, at_server: BedrockServer, place: str, role: str, error: type[Exception], says: str
 ) -> None:
-    told = csift(adapter.id, *arguments, "--yes")
-    assert told.returncode == 1 and says in told.stderr and "Traceback" not in told.stderr
+    with pytest.raises(error, match=says):
+        imported(config, adapter.id, place, role, no_progress)
+
+
+def test_only_kinds_that_bedrock_imports_are_uploaded() -> None:
+    require_importable("llama")
+    with pytest.raises(ConfigError, match=r"Bedrock imports no gemma3 models, only llama, .*--merged"):
+        require_importable("gemma3")
 
 
 def asked(**changes: str) -> ModelImport:

@@ -25,8 +25,8 @@ def model_card(
         f"---\n{yaml.safe_dump(head, sort_keys=False).strip()}\n---",
         f"# {adapter.id}",
         f"`{adapter.base_model}`, revision `{adapter.base_revision}`, with the LoRA adapter `{adapter.id}` merged into its "
-        f"weights by csift {version}. It answers questions from excerpts, in the chat form that the project's programs write; asked "
-        "otherwise, it was not judged.",
+        f"weights by csift {version}. It answers questions from excerpts, in the chat form that the project's programs write; "
+        "asked otherwise, it was not judged.",
         "## Made from",
         _lineage(adapter, dataset, snapshot),
         "## Judged",
