@@ -1,28 +1,14 @@
 """Model imports of the stand-in for Bedrock."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.bedrock_records import ACCOUNT, REGION, page, stamp, without_none
+from bench.bedrock_records import ACCOUNT, REGION, Job, page, stamp, without_none
 from bench.bedrock_wire import Params, Refusal
 
 if TYPE_CHECKING:
     from bench.bedrock_server import BedrockServer
 
 FILES = ("config.json", "tokenizer_config.json", "tokenizer.json", "model.safetensors")
-
-
-@dataclass
-class Import:
-    """An import job; `looks` is how often it was looked at."""
-
-    params: Params
-    arn: str
-    model_arn: str
-    created: str
-    looks: int = 0
-    status: str = "InProgress"
-    failure: str | None = None
 
 
 def create_import(server: "BedrockServer", params: Params) -> Params:
@@ -34,7 +20,7 @@ def create_import(server: "BedrockServer", params: Params) -> Params:
     if params["roleArn"].split(":")[4] != ACCOUNT:
         raise Refusal("ValidationException", "Cross-account pass role is not allowed.")
     where = f"arn:aws:bedrock:{REGION}:{ACCOUNT}"
-    made = Import(params, f"{where}:model-import-job/{server._new_id()}", f"{where}:imported-model/{server._new_id()}", stamp())
+    made = Job(params, f"{where}:model-import-job/{server._new_id()}", f"{where}:imported-model/{server._new_id()}", stamp())
     server.imports[made.arn] = made
     server._remember("import", params, made.arn)
     server._tag(made.arn, params.get("jobTags", ()))
@@ -61,13 +47,13 @@ def list_imports(server: "BedrockServer", params: Params) -> Params:
     return page("modelImportJobSummaries", rows, params)
 
 
-def _missing(server: "BedrockServer", one: Import) -> str | None:
+def _missing(server: "BedrockServer", one: Job) -> str | None:
     folder = one.params["modelDataSource"]["s3DataSource"]["s3Uri"].rstrip("/")
     lacking = [name for name in FILES if server.exists and not server.exists(f"{folder}/{name}")]
     return f"The model has no {', '.join(lacking)}." if lacking else None
 
 
-def _row(one: Import) -> Params:
+def _row(one: Job) -> Params:
     return without_none(
         jobArn=one.arn,
         jobName=one.params["jobName"],

@@ -27,7 +27,7 @@ from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.bedrock_imports import Import, create_import, get_import, list_imports
+from bench.bedrock_imports import create_import, get_import, list_imports
 from bench.bedrock_records import (
     ACCOUNT,
     REGION,
@@ -76,7 +76,7 @@ class BedrockServer:
         self.received: list[tuple[str, Params]] = []
         self.jobs: dict[str, Job] = {}
         self.custom_models: dict[str, Job] = {}
-        self.imports: dict[str, Import] = {}
+        self.imports: dict[str, Job] = {}
         self.throughputs: dict[str, Throughput] = {}
         self.tags: dict[str, dict[str, str]] = {}
         self._tokens: dict[tuple[str, str], str] = {}
