@@ -223,6 +223,14 @@ def save_decision(db: Database, decision: PromotionDecision) -> PromotionDecisio
     return decision
 
 
+def decisions_on(db: Database, adapter_id: str) -> list[PromotionDecision]:
+    """The decisions on challengers with this adapter, the oldest first."""
+    challenger = DecisionRow.record["evidence"]["challenger_system_id"].astext
+    wanted = sa.select(DecisionRow.record).join(SystemRow, SystemRow.id == challenger).where(SystemRow.adapter_id == adapter_id)
+    with db.session() as session:
+        return [PromotionDecision.model_validate(record) for record in session.scalars(wanted.order_by(DecisionRow.created_at))]
+
+
 def history(db: Database, project: str, life: int) -> EvalSetHistory:
     """The conclusive decisions that were made in this life of the project's eval set."""
     with db.session() as session:

@@ -27,7 +27,7 @@ from csift.serving.sessions import Sessions
 from csift.serving.trying import Trying
 from csift.serving.vllm import Vllm
 from csift.settings import settings
-from tasks.collaborators import base_model, embedder, index, retriever, store
+from tasks.collaborators import embedder, exact_base, index, retriever, store
 
 _ENGINES: WeakValueDictionary[tuple[str, str | None], LocalEngine] = WeakValueDictionary()  # by revision and adapter
 
@@ -48,11 +48,7 @@ def answerer(config: LoopConfig, system: System, pause: Callable[[], None] | Non
 def _model(system: System, pause: Callable[[], None] | None) -> LanguageModel:
     if system.custom_model:
         raise ModelError(f"{system.id} is a custom model of Bedrock, which csift does not serve; roll back, or serve it there")
-    base = base_model(system.base_model)
-    if base.revision != system.base_revision:
-        raise ModelError(
-            f"{system.id} was judged on {system.base_model} {system.base_revision} and here is {base.revision}; install that one"
-        )
+    base = exact_base(system.base_model, system.base_revision, system.id)
     told = settings()
     folder = store().open_artifact(registry.load(database(), Adapter, system.adapter_id).artifact) if system.adapter_id else None
     if told.vllm_url:

@@ -11,14 +11,11 @@ from typing import Any
 import httpx
 import openai
 import uvicorn
-from champions import Project, snapshot_of
+from champions import Project
 from encoders import WordEmbedder
 
-from csift import registry
-from csift.db import Database
 from csift.exceptions import ModelError
 from csift.interfaces import Messages, Retriever
-from csift.leases import hold
 from csift.llm.local import Unbooked, local_model
 from csift.rag import standard_program
 from csift.schemas import Generation, GenerationParams, Hit, System
@@ -118,16 +115,6 @@ def listening(app: Any) -> Iterator[str]:
 
 
 Serve = Callable[..., Running]
-
-
-@contextmanager
-def project_with_champion(db: Database, project: str, folder: Path) -> Iterator[Project]:
-    """A project whose champion is the System with k = 1."""
-    snapshot_id = snapshot_of(db, project, folder)
-    with hold(db, project) as lease:
-        opened = Project(db, project, snapshot_id, lease)
-        registry.bootstrap_champion(db, project, opened.system(1))
-        yield opened
 
 
 @contextmanager
