@@ -18,7 +18,7 @@ from csift.db.corpus import SnapshotRow
 from csift.db.feedback import CritiqueRow, DeletionRow, FeedbackRow, OriginRow
 from csift.db.learning import CallRow, DatasetRow, ExampleRow, PreferencePairRow, RatedAnswerRow, RejectionRow, ScoredAnswerRow
 from csift.db.operations import DriftReportRow
-from csift.db.serving import ApiKeyRow, ServedAnswerRow
+from csift.db.serving import ApiKeyRow, ServedAnswerRow, ShadowAnswerRow
 from csift.exceptions import LabelError
 from csift.feedback.critic import item_of
 from csift.feedback.keeping import hashed
@@ -179,6 +179,7 @@ def _remove(session: Session, project: str, theirs: _Theirs, rows: set[str]) -> 
     session.execute(sa.delete(CritiqueRow).where(CritiqueRow.answer_id.in_(answers)))
     session.execute(sa.delete(FeedbackRow).where(FeedbackRow.project == project, FeedbackRow.id.in_(theirs.feedback)))
     session.execute(sa.delete(ServedAnswerRow).where(ServedAnswerRow.id.in_(answers)))
+    session.execute(sa.delete(ShadowAnswerRow).where(ShadowAnswerRow.answer_id.in_(answers)))
     blank = sa.func.jsonb_build_object("question", GONE, "answer", "", "detail", "")
     refused = _refused(session, project, theirs)
     session.execute(sa.update(RejectionRow).where(*refused).values(record=RejectionRow.record.op("||")(blank)))

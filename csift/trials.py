@@ -151,10 +151,10 @@ def _arm(system_id: str, answers: Sequence[ServedAnswer | ShadowAnswer], approva
 
 def _approval(db: Database, trial: Trial, system_id: str) -> tuple[int, int]:
     """(good, rated) answers of a System by what people said of it since the trial began."""
-    said = sa.select(FeedbackRow.record, FeedbackRow.created_at).where(FeedbackRow.project == trial.project)
-    since = said.where(FeedbackRow.created_at >= trial.began_at, FeedbackRow.record["system_id"].astext == system_id)
+    said = sa.select(FeedbackRow.record, FeedbackRow.said_at).where(FeedbackRow.project == trial.project)
+    since = said.where(FeedbackRow.said_at >= trial.began_at, FeedbackRow.record["system_id"].astext == system_id)
     with db.session() as session:
-        rows = session.execute(since).all()
+        rows = session.execute(since.order_by(FeedbackRow.said_at, FeedbackRow.id)).all()
     ratings = feedback.learn(FeedbackRecord.model_validate(record) for record, at in rows if _within(trial, at)).ratings
     return sum(rating.desirable for rating in ratings), len(ratings)
 

@@ -28,6 +28,7 @@ from csift.dataset import (
 )
 from csift.db import Database
 from csift.db.base import Base
+from csift.db.serving import ShadowAnswerRow
 from csift.exceptions import CycleRunning, LabelError
 from csift.leases import cycle_lease, hold
 from csift.promotion import replay
@@ -55,6 +56,13 @@ def store(tmp_path: Path) -> LocalStore:
 def say(team: Team, answer: str, rater: str, key: str | None = None, **what: Any) -> None:
     (found,) = feedback.answers_of_ids(team.db, team.project, [answer])
     feedback.say(team.db, team.project, feedback.about([found], f"{key}/{rater}" if key else rater, what), [found], str, key)
+
+
+def shadow(team: Team, answer: str) -> None:
+    """What a challenger would have said to the same question."""
+    row = {"answer_id": answer, "project": team.project, "system_id": "system-2", "at": datetime.now(UTC)}
+    with team.db.session() as session:
+        session.execute(sa.insert(ShadowAnswerRow).values(**row, record={"answer": f"It is {SECRET}."}))
 
 
 def build(team: Team) -> DatasetVersion:
@@ -87,6 +95,7 @@ def test_what_a_rater_said_is_taken_from_feedback_answers_and_datasets_which_are
     store.put(f"data-cards/{made.id}.html", SECRET.encode())
     assert SECRET in everything(team.db)
 
+    shadow(team, asked)
     done = deletion.of_rater(team.db, store, team.project, "ada")
 
     assert done and (done.feedback, done.answers, done.datasets) == (2, 1, (made.id,))  # bo's words on it repeat her question

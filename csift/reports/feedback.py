@@ -55,6 +55,7 @@ def print_disputes(project: str, found: Sequence[Dispute], console: Console | No
     rows = [_row(dispute) for dispute in sorted(found, key=lambda dispute: dispute.settled is not None)]
     block(out, table(f"Where raters of {project} disagree", ("Dispute", "Question and answer", "Good", "Bad", "Settled"), rows))
     line(out, "csift feedback settle DISPUTE good|bad|neither")
+    line(out, "good: the answer after → is right; bad: it is wrong, or the other one is right; neither: not to be used", "muted")
 
 
 def _row(dispute: Dispute) -> tuple[str, ...]:
@@ -88,8 +89,7 @@ def print_deletion(project: str, made: Deletion | None, console: Console | None 
     )
     for id_ in made.datasets:
         line(out, f"  {id_}: {DELETED}")
-    line(
-        out,
-        "Decisions replay as before: they rest on scores and hashes. Kept are the weights of adapters that were trained on these "
-        "datasets, exported files, rows that were sent to Bedrock, and backups; delete those yourself.",
+    trained = (
+        "adapters that were trained on these datasets, exported files, rows that were sent to Bedrock, " if made.datasets else ""
     )
+    line(out, f"Decisions replay as before. Not reached, for you to delete: {trained}backups.")

@@ -13,14 +13,15 @@ from typer.testing import CliRunner, Result
 from bench.teacher_server import Answer, Reply, TeacherServer
 from csift import registry
 from csift.config import LoopConfig
-from csift.dataset import find, load_origins, load_preferences, load_ratings
+from csift.dataset import load_origins, load_preferences, load_ratings
 from csift.db import Database
 from csift.models import BaseModel
-from csift.schemas import Cycle, CycleState, PreferencePair
+from csift.schemas import Cycle, CycleState, DatasetVersion
 from csift.serving.access import Doors, Queue, RateLimit
 from csift.serving.answering import Champion
 from csift.serving.answers import AnswerLog
 from csift.serving.api import Server, create_app
+from csift.serving.trying import Trying
 from flows.cli import app, champion, dataset, feedback  # noqa: F401 - registers them
 from flows.nightly import nightly
 from tasks.collaborators import embedder, store
@@ -44,11 +45,12 @@ def http(db: Database, config: LoopConfig) -> Iterator[TestClient]:
     """`csift serve` of the project after its first night."""
     run(config)
     told: list[str] = []
-    answers = AnswerLog(db, str, told.append)
+    answers, people = AnswerLog(db, str, told.append), Queue(8)
+    first = Champion(db, config.project, lambda system: answerer(config, system), told.append)
+    trying = Trying(db, first, lambda system, pause: answerer(config, system, pause), people, str, told.append)
     server = Server(
-        db=db, project=config.project, champion=Champion(db, config.project, lambda s: answerer(config, s), told.append),
-        answers=answers, doors=Doors(db, config.project, True, told.append), embedder=embedder(), rate=RateLimit(600),
-        queue=Queue(8), threads=8, scrub=str,
+        db=db, project=config.project, champion=first, trying=trying, answers=answers, queue=people, threads=8, scrub=str,
+        doors=Doors(db, config.project, True, told.append), embedder=embedder(), rate=RateLimit(600),
     )  # fmt: skip
     with TestClient(create_app(server), base_url="http://localhost") as client:
         yield client
@@ -70,8 +72,10 @@ def csift(*arguments: str) -> Result:
     return result
 
 
-def pairs(db: Database, project: str) -> list[PreferencePair]:
-    return load_preferences(db, find(db, project, "latest").version)
+def learnt(db: Database, cycle: Cycle) -> DatasetVersion:
+    """The dataset of a cycle."""
+    id_ = next(stage.record_id for stage in cycle.stages if stage.stage == "dataset")
+    return registry.load(db, DatasetVersion, id_ or "")
 
 
 def test_an_edit_becomes_a_pair_that_names_it_and_after_a_deletion_the_decision_replays(
@@ -83,24 +87,24 @@ def test_an_edit_becomes_a_pair_that_names_it_and_after_a_deletion_the_decision_
     decided = run(config)
 
     assert decided.state is CycleState.COMPLETED
-    (pair,) = pairs(db, config.project)
+    made = learnt(db, decided)
+    (pair,) = load_preferences(db, made)
     assert (pair.question, pair.chosen, pair.source, pair.judged_by) == (ALDER, "3 kg", "human", "edit")
     assert load_origins(db, [pair.id]) == {pair.id: (said["id"],)}
-    learnt = find(db, config.project, "latest").version.id
 
     told = csift("feedback", "forget", "ada").stdout
-    assert "deleted 1 row of feedback, 1 served answer and" in told and learnt in told
+    assert "deleted 1 row of feedback, 1 served answer and" in told and made.id in told
     assert "the same in every number" in csift("decide", "--replay", decided.decision_id or "").stdout
-    assert "a person who asked for deletion; retrain" in csift("dataset", "show", learnt).stdout.replace("\n", " ")
-    card = store().get(f"data-cards/{learnt}.html").decode()
+    assert "a person who asked for deletion; retrain" in csift("dataset", "show", made.id).stdout.replace("\n", " ")
+    card = store().get(f"data-cards/{made.id}.html").decode()
     assert "person who asked for deletion" in card and pair.rejected not in card
     assert "keeps nothing of them" in csift("feedback", "forget", "ada").stdout
 
     again = run(config)
 
     assert again.state is CycleState.COMPLETED  # the deletion alone is reason to train
-    assert pairs(db, config.project) == []
-    assert registry.deletion_of(db, find(db, config.project, "latest").version.id) is None
+    assert learnt(db, again).preference_ids == ()
+    assert registry.deletion_of(db, learnt(db, again).id) is None
     assert run(config).state is CycleState.NOTHING_NEW
 
 
@@ -123,5 +127,5 @@ def test_a_critic_of_the_nightly_run_grades_what_nobody_rated_and_the_dataset_le
         told = config.feedback.model_copy(update={"critic": f"openai/{config.project}"})
         cycle = run(config.model_copy(update={"feedback": told}))
     assert "criticise" in [stage.stage for stage in cycle.stages]
-    graded = [row for row in load_ratings(db, find(db, config.project, "latest").version) if row.source == "ai"]
+    graded = [row for row in load_ratings(db, learnt(db, cycle)) if row.source == "ai"]
     assert [(row.question, row.desirable, row.raters) for row in graded] == [(ALDER, True, 1)]
