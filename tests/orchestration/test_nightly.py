@@ -114,7 +114,9 @@ def test_imported_feedback_starts_training_again_once(db: Database, config: Loop
 
     assert run(config).state is CycleState.COMPLETED
     assert len(find(db, config.project, "latest").version.rating_ids) == 1
-    feedback.save(db, config.project, [liked, FeedbackRecord.of(question="How?", answer="So", edited_answer="So")])  # teaches nothing
+    feedback.save(
+        db, config.project, [liked, FeedbackRecord.of(question="How?", answer="So", edited_answer="So")]
+    )  # teaches nothing
     assert run(config).state is CycleState.NOTHING_NEW
 
 
