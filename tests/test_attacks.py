@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 import schemathesis
-from answerers import Running, Serve, project_with_champion, servers_of
-from champions import Project
+from answerers import Running, Serve, servers_of
+from champions import Project, project_with_champion
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import positive_data_acceptance
 
