@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from answers import ORRIN, served
-from champions import Project, snapshot_of
+from champions import Project
 from samples import sample_drift
 from test_dataset import Team
 
@@ -225,11 +225,11 @@ def test_killed_after_the_pages_were_removed_it_is_done_when_asked_again(team: T
     assert SECRET not in everything(team.db) + pages(store)
 
 
-def test_a_decision_replays_after_the_data_of_its_challenger_was_deleted(team: Team, store: LocalStore, tmp_path: Path) -> None:
+def test_a_decision_replays_after_the_data_of_its_challenger_was_deleted(team: Team, store: LocalStore) -> None:
     say(team, served(team.db, team.project), "ada", edited_answer="29 kg")
     build(team)
     with hold(team.db, team.project) as lease:
-        decided = Project(team.db, team.project, snapshot_of(team.db, team.project, tmp_path), lease)
+        decided = Project(team.db, team.project, team.snapshot.id, lease)
         made = decided.decision(decided.system(1), decided.system(2))
     again = replay(made)
     assert deletion.of_rater(team.db, store, team.project, "ada")

@@ -12,17 +12,33 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from safetensors.torch import load_file
 
 from csift.config import TrainingConfig
 from csift.exceptions import ModelError, StorageError, TrainingError
+from csift.inference import load_tokenizer
 from csift.interfaces import Messages, no_progress
 from csift.models import BaseModel, best_dtype
 from csift.schemas import METHODS, Adapter, LossPoint, Method
 from csift.storage import LocalStore
-from csift.training import InMemory, PreferenceRow, PromptRow, Run, TextRow, TrainingData, TrainingRow, train, unpaired
+from csift.training import (
+    InMemory,
+    PreferenceRow,
+    PromptRow,
+    Run,
+    ScoredRow,
+    TextRow,
+    TrainingData,
+    TrainingRow,
+    train,
+    unpaired,
+)  # fmt: skip
 from csift.training.checkpoints import Checkpoints
+from csift.training.launching import KINDS
 from csift.training.order import order
+from csift.training.rewards import RewardModel
+from csift.training.rows import NEEDS
 from csift.training.stage import Stage, fit_stage
 
 
@@ -320,6 +336,32 @@ def test_a_reward_model_starts_from_the_stage_before_with_a_head_in_float32(trai
     assert set(after) - set(before) == {"base_model.model.score.weight"}
     assert all(torch.allclose(after[name], weights, atol=1e-9) for name, weights in before.items())
     assert after["base_model.model.score.weight"].dtype == torch.float32
+
+
+def test_a_reward_model_learns_scores_and_pairs_each_alone_and_together(trained: Trained) -> None:
+    scored = [ScoredRow(row.prompt, f"{n} kg" if n % 2 else f"{n} litres", float(n % 2), f"s{n}") for n, row in enumerate(ROWS)]
+    config = SMALL.model_copy(update={"methods": ("reward", "sft"), "max_steps": 16, "learning_rate": 2e-2})
+
+    def rewards(**rows: Any) -> tuple[float, float]:
+        """Mean rewards of answers scored 1, and of those scored 0."""
+        where = Trained(trained.folder / "-".join(rows), trained.base)
+        where.train(config, TrainingData(pairs=ROWS, **rows))
+        (adapter,) = [adapter for adapter in where.adapters.known.values() if adapter.stages == ("reward",)]
+        model = RewardModel(trained.base, where.folder_of(adapter), load_tokenizer(trained.base))
+        asked = [PromptRow(row.prompt, "", row.id) for row in scored]
+        told = model.score(asked, [row.completion for row in scored])
+        return sum(told[1::2]) / 3, sum(told[::2]) / 3
+
+    good, bad = rewards(scores=scored)
+    assert good > 0 > bad  # the log-odds of being good, where a pair would only tell their difference
+    mixed_good, mixed_bad = rewards(scores=scored, preferences=PREFERENCES)
+    assert mixed_good > mixed_bad
+
+
+def test_a_row_of_either_kind_reaches_processes_that_accelerate_launches() -> None:
+    rows: list[Any] = [PREFERENCES[0], ScoredRow(chat(1), "1 kg", 0.25, "s")]
+    read = TypeAdapter(KINDS[NEEDS["reward"]])
+    assert [read.validate_python(json.loads(json.dumps(dataclasses.asdict(row)))) for row in rows] == rows
 
 
 def test_a_stage_without_data_says_what_it_needs(trained: Trained) -> None:

@@ -205,3 +205,12 @@ def test_a_backfill_trains_on_partitions_that_the_last_decision_did_not_have() -
     assert not after.train
     assert after.reason.startswith("the last decision was on a backfill; training takes 1 new labels")
     assert len({night.id, first.id, both.id}) == 3
+
+
+def test_data_that_was_deleted_is_reason_to_train_where_anything_changed_and_otherwise_not() -> None:
+    last, deleted = now(feedback=HumanFeedback(ratings=(RATED,))), Circumstances(deleted=True)
+    policy = TriggerConfig(new_labels=9)
+    assert not should_train(now(), last, policy, Circumstances()).train
+    gone = should_train(now(), last, policy, deleted)
+    assert (gone.train, gone.reason) == (True, "data of a person was deleted")
+    assert not should_train(last, last, policy, deleted).train
