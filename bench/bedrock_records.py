@@ -11,7 +11,7 @@ ACCOUNT, REGION = "123456789012", "eu-west-1"
 
 @dataclass
 class Job:
-    """A customization job; `looks` is how often it was looked at."""
+    """A customization or import job; `looks` is how often it was looked at."""
 
     params: Params
     arn: str

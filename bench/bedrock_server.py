@@ -1,4 +1,4 @@
-"""A stand-in for Amazon Bedrock over HTTP: customization jobs, custom models, provisioned throughput and its answers, tags.
+"""A stand-in for Amazon Bedrock over HTTP: customization and import jobs, models, provisioned throughput and its answers, tags.
 
     python bench/bedrock_server.py [--polls 3] [--port 0]
 
@@ -27,6 +27,7 @@ from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench.bedrock_imports import create_import, get_import, list_imports
 from bench.bedrock_records import (
     ACCOUNT,
     REGION,
@@ -75,6 +76,7 @@ class BedrockServer:
         self.received: list[tuple[str, Params]] = []
         self.jobs: dict[str, Job] = {}
         self.custom_models: dict[str, Job] = {}
+        self.imports: dict[str, Job] = {}
         self.throughputs: dict[str, Throughput] = {}
         self.tags: dict[str, dict[str, str]] = {}
         self._tokens: dict[tuple[str, str], str] = {}
@@ -388,6 +390,9 @@ _OPERATIONS: dict[str, Callable[[BedrockServer, Params], Params]] = {
     "StopModelCustomizationJob": BedrockServer._stop_job,
     "GetCustomModel": BedrockServer._get_model,
     "DeleteCustomModel": BedrockServer._delete_model,
+    "CreateModelImportJob": create_import,
+    "GetModelImportJob": get_import,
+    "ListModelImportJobs": list_imports,
     "CreateProvisionedModelThroughput": BedrockServer._create_throughput,
     "GetProvisionedModelThroughput": BedrockServer._get_throughput,
     "ListProvisionedModelThroughputs": BedrockServer._list_throughputs,

@@ -7,7 +7,10 @@
   added    20 requests a second, steadily, at an engine in another process that speaks vLLM's protocol and takes 50 ms, and
            as many to the engine itself. `added_p99_ms` is what the 99th percentile leaves without the 50 ms, of a
            closed-book champion; `added_rag_p99_ms` of one that looks into an index, embedding the question first
-  batch    32 clients that ask again as soon as they are answered, against the same prompts in batches of 32 in the engine alone
+  refused  200 questions at once at that server's queue of 128: `refused_share` of them got 429, `without_retry_after` of those
+           did not say when to come again, `crashed` had any other end
+  batch    32 clients that ask again as soon as they are answered, against the same prompts in batches of 32 in the engine alone,
+           in turns
   swaps    the champion is replaced 20 times under steady load, by a closed-book System and one with retrieval in turn: requests
            that failed, and the longest time until the new champion answered
 """
@@ -34,6 +37,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 ENGINE_SECONDS, RATE, CLIENTS, SWAPS = 0.05, 20, 32, 20
+ROUNDS, WAVES = 3, 2  # of CLIENTS questions each, on either side in turns
+CROWD = 200  # come at once
 PROJECT = "catalogue"
 
 
@@ -68,6 +73,7 @@ class Bench:
         from tasks.collaborators import base_model, index
 
         self.folder, self.seconds = folder, seconds
+        self.ends: list[tuple[int, str | None]] = []
         shutil.copytree(ROOT / "examples", folder / "examples")
         self.toml = folder / "examples" / "catalogue.toml"
         self.toml.write_text(f"{self.toml.read_text()}\n[serving]\nper_minute = 1000000\n")
@@ -91,6 +97,7 @@ class Bench:
             "added_rag_p99_ms": standard[0],
             "added_rag_p50_ms": standard[1],
             "engine_p99_ms": closed[2],
+            **self._refused(),
             **self._batches(),
             **self._swaps(),
         }
@@ -109,11 +116,25 @@ class Bench:
                     self.key,
                     self.seconds,
                 )
+                bodies = self._bodies(PROJECT)
+                self.ends += _at_once(chat, [next(bodies) for _ in range(CROWD)], self.key)
         added = [1000 * (seconds - ENGINE_SECONDS) for seconds in through]
         alone = [1000 * (seconds - ENGINE_SECONDS) for seconds in direct]
         told = _percentile(added, 99), _percentile(added, 50), _percentile(alone, 99)
         print(f"{program}: {len(added)} requests, added p50 {told[1]} ms, p99 {told[0]} ms; the engine alone p99 {told[2]} ms")
         return told
+
+    def _refused(self) -> dict[str, float]:
+        """How those ended that came all at once."""
+        refused = [after for status, after in self.ends if status == 429]
+        crashed = sum(status not in (200, 429) for status, _ in self.ends)
+        room = self.config.serving.queue
+        print(f"{CROWD} at once at a queue of {room}: {len(refused) / len(self.ends):.0%} got 429, {crashed} another error")
+        return {
+            "refused_share": round(len(refused) / len(self.ends), 3),
+            "without_retry_after": sum(after is None for after in refused),
+            "crashed": crashed,
+        }
 
     def _batches(self) -> dict[str, float]:
         from csift.inference import LocalEngine
@@ -121,24 +142,26 @@ class Bench:
         from csift.schemas import GenerationParams
         from csift.settings import settings
 
-        count = 3 * CLIENTS
+        round_of = WAVES * CLIENTS
+        count = (ROUNDS + 1) * round_of  # the first round warms up
         asked = [self.questions[n % len(self.questions)] + " " * (n // len(self.questions)) for n in range(count)]
         prompts = [
             answer_prompt(question, [hit.text for hit in hits])
             for question, hits in zip(asked, self.index.search(asked, self.config.retrieval.k), strict=True)
         ]
         self._champion(self._system("standard"))
+        engine, seconds = LocalEngine(self.base, settings().threads), [0.0, 0.0]
         with self._served() as url:
-            chat = f"{url}/v1/chat/completions"
-            bodies = [{"model": PROJECT, "messages": [{"role": "user", "content": question}]} for question in asked]
-            _crowd(chat, bodies[:CLIENTS], self.key)  # warms up
-            served = count / _crowd(chat, bodies, self.key)
-        engine = LocalEngine(self.base, settings().threads)
-        engine.generate(prompts[:CLIENTS], GenerationParams())
-        began = time.perf_counter()
-        for start in range(0, count, CLIENTS):
-            engine.generate(prompts[start : start + CLIENTS], GenerationParams())
-        alone = count / (time.perf_counter() - began)
+            for number in range(ROUNDS + 1):
+                here = slice(number * round_of, (number + 1) * round_of)
+                bodies = [{"model": PROJECT, "messages": [{"role": "user", "content": question}]} for question in asked[here]]
+                through = _crowd(f"{url}/v1/chat/completions", bodies, self.key)
+                began = time.perf_counter()
+                for start in range(here.start, here.stop, CLIENTS):
+                    engine.generate(prompts[start : start + CLIENTS], GenerationParams())
+                if number:
+                    seconds = [seconds[0] + through, seconds[1] + time.perf_counter() - began]
+        served, alone = (ROUNDS * round_of / spent for spent in seconds)
         print(f"{CLIENTS} clients: {served:.2f} answers a second, the engine alone {alone:.2f}")
         return {"batch_share": round(served / alone, 3), "answers_per_s": round(served, 2)}
 
@@ -299,6 +322,18 @@ def _crowd(url: str, bodies: list[dict[str, Any]], key: str) -> float:
     for thread in threads:
         thread.join()
     return time.perf_counter() - began
+
+
+def _at_once(url: str, bodies: list[dict[str, Any]], key: str) -> list[tuple[int, str | None]]:
+    """(status, Retry-After) of requests that are all sent before any is answered."""
+    import httpx
+
+    async def ask_all() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=len(bodies))
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=60, limits=limits) as client:
+            return await asyncio.gather(*(client.post(url, json=body) for body in bodies))
+
+    return [(told.status_code, told.headers.get("Retry-After")) for told in asyncio.run(ask_all())]
 
 
 def _percentile(values: list[float], percent: float) -> float:

@@ -147,14 +147,25 @@ def load(base: BaseModel, adapter_path: str | None) -> tuple[Any, Any]:
         ModelError: weights cannot be read, the tokenizer has no chat template, or the adapter is for another model.
     """
     import torch
+
+    tokenizer = load_tokenizer(base)
+    model = load_weights(base, adapter_path, best_dtype())
+    if torch.cuda.is_available():
+        model = model.cuda()
+    model.generation_config.max_length = None  # the base's own default would warn at every call
+    return model.eval(), tokenizer
+
+
+def load_weights(base: BaseModel, adapter_path: str | None, precision: str) -> Any:
+    """The model with the adapter merged, in a precision that torch names. Raises ModelError as `load`."""
+    import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     if adapter_path:
         _require_base(base, adapter_path)
     quiet_libraries()
-    tokenizer = load_tokenizer(base)
-    dtype = getattr(torch, best_dtype())
+    dtype = getattr(torch, precision)
     try:
         # Merged in float32 and rounded once, so that small LoRA updates are not lost to bfloat16 twice.
         model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32 if adapter_path else dtype)
@@ -167,10 +178,7 @@ def load(base: BaseModel, adapter_path: str | None) -> tuple[Any, Any]:
         raise ModelError(
             f"cannot load {base.name} from {base.path}{f' with {adapter_path}' if adapter_path else ''}: {first}"
         ) from None
-    if torch.cuda.is_available():
-        model = model.cuda()
-    model.generation_config.max_length = None  # the base's own default would warn at every call
-    return model.eval(), tokenizer
+    return model
 
 
 def load_tokenizer(base: BaseModel) -> Any:

@@ -1,10 +1,10 @@
 """Questions written by people: read, checked against the corpus, split by document, retired when their document changes or
 leaves.
 
-They come from files of questions, and from the corpus itself where it carries some. A label is pinned to the hash its document
-had when the label was first seen. When the document changes, the label is retired, until its question or answer is edited
-(relabelled). A document's split is sticky: once trained on, a document never becomes an eval one. A document that may only be
-retrieved from is never in the training split.
+They come from files of questions, from pages (csift.written_labels), and from the corpus itself where it carries some. A label is
+pinned to the hash its document had when the label was first seen. When the document changes, the label is retired, until its
+question or answer is edited (relabelled). A document's split is sticky: once trained on, a document never becomes an eval one. A
+document that may only be retrieved from is never in the training split.
 """
 
 import json
@@ -25,7 +25,20 @@ from csift.db.connection import Database
 from csift.db.corpus import DocumentRow, FileRow, LabelRow
 from csift.exceptions import CorpusError, LabelError
 from csift.hashing import content_id, sha256
-from csift.schemas import STYLES, CorpusSnapshot, IngestReport, Label, LabelSet, RetiredLabel, SourceLabel, Split, Style
+from csift.schemas import (
+    STYLES,
+    CorpusSnapshot,
+    IngestReport,
+    Label,
+    LabelSet,
+    RetiredLabel,
+    SourceLabel,
+    Split,
+    Style,
+    WrittenLabel,
+)
+from csift.textmatch import normalise
+from csift.written_labels import label_hash, written
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -131,8 +144,7 @@ def _check(row: dict[str, Any], where: str) -> RawLabel:
 def _raw(
     id_: str, question: str, answer: str | None, document_id: str, style: Style, split: Split | None, where: str
 ) -> RawLabel:
-    content_hash = content_id("label", [question, answer, document_id, style])
-    return RawLabel(id_, question, answer, document_id, style, split, where, content_hash)
+    return RawLabel(id_, question, answer, document_id, style, split, where, label_hash(question, answer, document_id, style))
 
 
 def _of_corpus(label: SourceLabel) -> RawLabel:
@@ -150,6 +162,16 @@ def _merge(rows: list[RawLabel], of_corpus: tuple[SourceLabel, ...]) -> list[Raw
                 f"{taken[label.id]}: the id {label.id!r} belongs to a question of the corpus itself; give it another"
             )
     return rows + [_of_corpus(label) for label in of_corpus]
+
+
+def _with_written(rows: list[RawLabel], written: list[WrittenLabel]) -> list[RawLabel]:
+    """And those written on pages; a question that somebody put into a file as well is the file's."""
+    asked = {(row.document_id, normalise(row.question)) for row in rows}
+    return rows + [
+        _raw(label.id, label.question, label.answer, label.document_id, label.style, None, f"the review page, by {label.by}")
+        for label in written
+        if (label.document_id, normalise(label.question)) not in asked
+    ]
 
 
 def _scrubbed(db: Database, rows: list[RawLabel], scrubber: Scrubber) -> list[RawLabel]:
@@ -173,7 +195,8 @@ def register(db: Database, project: str, config: CorpusConfig, report: IngestRep
         CorpusError: the corpus has one document, which cannot be split.
     """
     snapshot = report.snapshot
-    rows = _merge(_scrubbed(db, read_labels(config.questions), Scrubber(config.scrub, config.allow)), report.labels)
+    told = _merge(_scrubbed(db, read_labels(config.questions), Scrubber(config.scrub, config.allow)), report.labels)
+    rows = _with_written(told, written(db, project))
     hashes = snapshot.hashes()
     if len(hashes) < 2:
         raise CorpusError("the corpus has one document, which cannot be split into training and evaluation; add more")

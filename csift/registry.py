@@ -38,6 +38,7 @@ from csift.schemas import (
     MonitorReport,
     PromotionDecision,
     Record,
+    StageLosses,
     System,
     TaughtPartition,
     Verdict,
@@ -199,6 +200,12 @@ def load_losses(db: Database, adapter_id: str) -> list[LossPoint]:
         return [LossPoint(step=r.step, loss=r.loss, learning_rate=r.learning_rate, tokens=r.tokens) for r in rows]
 
 
+def stage_losses(db: Database, adapter: Adapter) -> tuple[StageLosses, ...]:
+    """The curve of each stage that the adapter came about by, in their order."""
+    stages = zip(adapter.stages, adapter.stage_ids, strict=True)
+    return tuple(StageLosses(method=method, points=tuple(load_losses(db, id_))) for method, id_ in stages)
+
+
 def save_decision(db: Database, decision: PromotionDecision) -> PromotionDecision:
     """Stores a decision; again is nothing."""
     with db.session() as session:
@@ -214,6 +221,14 @@ def save_decision(db: Database, decision: PromotionDecision) -> PromotionDecisio
         }
         session.execute(insert(DecisionRow).values(values).on_conflict_do_nothing())
     return decision
+
+
+def decisions_on(db: Database, adapter_id: str) -> list[PromotionDecision]:
+    """The decisions on challengers with this adapter, the oldest first."""
+    challenger = DecisionRow.record["evidence"]["challenger_system_id"].astext
+    wanted = sa.select(DecisionRow.record).join(SystemRow, SystemRow.id == challenger).where(SystemRow.adapter_id == adapter_id)
+    with db.session() as session:
+        return [PromotionDecision.model_validate(record) for record in session.scalars(wanted.order_by(DecisionRow.created_at))]
 
 
 def history(db: Database, project: str, life: int) -> EvalSetHistory:

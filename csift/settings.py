@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     sendgrid_api_key: SecretStr | None = Field(None, description="SendGrid's key")
     log_format: Literal["text", "json"] = Field("text", description="Of what the processes of `csift up` log")
     vllm_url: str | None = Field(None, description="vLLM server that answers for `csift serve`, http://host:port")
+    session_secret: SecretStr | None = Field(None, description="Signs the cookies of `csift serve`; without it one is drawn")
     call_timeout: float = Field(120.0, gt=0, description="Seconds to wait for one answer of a served model")
     call_patience: float = Field(900.0, ge=0, description="Seconds that a served model which takes no calls is waited for")
     run_silence: float = Field(90.0, gt=30, description="Seconds without a heartbeat (every 30) after which a run is crashed")

@@ -10,7 +10,7 @@ from csift import registry
 from csift.config import BudgetConfig, JudgeConfig, JudgeMember, LoopConfig, RetrievalConfig, TeacherConfig
 from csift.corpus import load_chunks
 from csift.db import database
-from csift.exceptions import ConfigError
+from csift.exceptions import ConfigError, ModelError
 from csift.inference import LocalEngine
 from csift.interfaces import Judge, ObjectStore, Retriever
 from csift.judges import (
@@ -114,6 +114,14 @@ def _chroma(project: str, embedder_spec: str, kind: str) -> ChromaIndex:
 def base_model(name: str) -> BaseModel:
     """A base model on this machine."""
     return resolve(name, settings().root)
+
+
+def exact_base(name: str, revision: str, whose: str) -> BaseModel:
+    """The base model that something was made with. Raises ModelError when this machine has another revision of it."""
+    base = base_model(name)
+    if base.revision != revision:
+        raise ModelError(f"{whose} was made with {name} {revision} and here is {base.revision}; install that one")
+    return base
 
 
 @_shared(maxsize=1)

@@ -68,6 +68,4 @@ def _losses(db: Database, challenger: System) -> tuple[StageLosses, ...]:
         return (StageLosses(method=model.method, points=tuple(registry.load_losses(db, model.name))),)
     if challenger.adapter_id is None:
         return ()
-    adapter = registry.load(db, Adapter, challenger.adapter_id)
-    stages = zip(adapter.stages, adapter.stage_ids, strict=True)
-    return tuple(StageLosses(method=method, points=tuple(registry.load_losses(db, id_))) for method, id_ in stages)
+    return registry.stage_losses(db, registry.load(db, Adapter, challenger.adapter_id))

@@ -20,12 +20,14 @@ from csift.schemas import Adapter, System
 from csift.serving.access import Doors, Queue, RateLimit
 from csift.serving.answering import LOOK, Answerer, Champion
 from csift.serving.answers import AnswerLog
-from csift.serving.api import Server, create_app
+from csift.serving.api import create_app
+from csift.serving.asking import Server
 from csift.serving.searching import Together
+from csift.serving.sessions import Sessions
 from csift.serving.trying import Trying
 from csift.serving.vllm import Vllm
 from csift.settings import settings
-from tasks.collaborators import base_model, embedder, index, retriever, store
+from tasks.collaborators import embedder, exact_base, index, retriever, store
 
 _ENGINES: WeakValueDictionary[tuple[str, str | None], LocalEngine] = WeakValueDictionary()  # by revision and adapter
 
@@ -46,11 +48,7 @@ def answerer(config: LoopConfig, system: System, pause: Callable[[], None] | Non
 def _model(system: System, pause: Callable[[], None] | None) -> LanguageModel:
     if system.custom_model:
         raise ModelError(f"{system.id} is a custom model of Bedrock, which csift does not serve; roll back, or serve it there")
-    base = base_model(system.base_model)
-    if base.revision != system.base_revision:
-        raise ModelError(
-            f"{system.id} was judged on {system.base_model} {system.base_revision} and here is {base.revision}; install that one"
-        )
+    base = exact_base(system.base_model, system.base_revision, system.id)
     told = settings()
     folder = store().open_artifact(registry.load(database(), Adapter, system.adapter_id).artifact) if system.adapter_id else None
     if told.vllm_url:
@@ -96,11 +94,13 @@ def run(config: LoopConfig, host: str, port: int, tell: Callable[[str], None]) -
         queue=people,
         threads=config.serving.queue,
         scrub=scrub,
+        store=store(),
+        sessions=Sessions(config.project, secret.get_secret_value() if (secret := settings().session_secret) else None),
     )
     champion.follow()
     trying.follow()
     doors.follow()
-    tell(f"{config.project}: {champion.now.system.id} answers at http://{host}:{port}/v1; Ctrl-C ends it")
+    tell(f"{config.project}: {champion.now.system.id} answers at http://{host}:{port}, as an API below /v1; Ctrl-C ends it")
     try:
         settled = uvicorn.Config(create_app(server), log_level="warning", timeout_graceful_shutdown=30, server_header=False)
         uvicorn.Server(settled).run(sockets=[listening])

@@ -5,27 +5,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import openai
 import uvicorn
-from champions import Project, snapshot_of
+from champions import Project
 from encoders import WordEmbedder
 
-from csift import registry
-from csift.db import Database
 from csift.exceptions import ModelError
 from csift.interfaces import Messages, Retriever
-from csift.leases import hold
 from csift.llm.local import Unbooked, local_model
 from csift.rag import standard_program
 from csift.schemas import Generation, GenerationParams, Hit, System
 from csift.serving.access import Doors, Queue, RateLimit
 from csift.serving.answering import Answerer, Champion
 from csift.serving.answers import AnswerLog
-from csift.serving.api import Server, create_app
+from csift.serving.api import create_app
+from csift.serving.asking import Server
+from csift.serving.sessions import Sessions
 from csift.serving.trying import Pause, Trying
+from csift.storage import LocalStore
 
 SHADOWED = 3  # questions that wait for a shadow
 BROKEN = 99  # k of a System that cannot be loaded
@@ -117,19 +118,11 @@ Serve = Callable[..., Running]
 
 
 @contextmanager
-def project_with_champion(db: Database, project: str, folder: Path) -> Iterator[Project]:
-    """A project whose champion is the System with k = 1."""
-    snapshot_id = snapshot_of(db, project, folder)
-    with hold(db, project) as lease:
-        opened = Project(db, project, snapshot_id, lease)
-        registry.bootstrap_champion(db, project, opened.system(1))
-        yield opened
-
-
-@contextmanager
 def servers_of(made: Project) -> Iterator[Serve]:
     """Starts servers of the project."""
     db, project = made.db, made.name
+    folder = TemporaryDirectory()
+    store = LocalStore(Path(folder.name))
 
     def start(open_to_all: bool = True, retriever: Retriever | None = None, **parts: Any) -> Running:
         writers: dict[str, Writer] = {}
@@ -149,7 +142,8 @@ def servers_of(made: Project) -> Iterator[Serve]:
         server = Server(
             db=db, project=project, champion=champion, trying=Trying(db, champion, ready, queue, scrub, told.append, SHADOWED),
             answers=AnswerLog(db, scrub, told.append), doors=Doors(db, project, open_to_all, told.append),
-            embedder=WordEmbedder(), rate=RateLimit(10_000), queue=queue, threads=64, scrub=str.strip,
+            embedder=WordEmbedder(), rate=RateLimit(10_000), queue=queue, threads=64, scrub=str.strip, store=store,
+            sessions=Sessions(project),
         )  # fmt: skip
         server = replace(server, **parts)
         url = held.enter_context(listening(create_app(server)))
@@ -157,5 +151,5 @@ def servers_of(made: Project) -> Iterator[Serve]:
             held.enter_context(closing(part))
         return Running(url, server, writers, told)
 
-    with ExitStack() as held:
+    with folder, ExitStack() as held:
         yield start

@@ -19,9 +19,10 @@ import sqlalchemy as sa  # noqa: E402
 from encoders import WordEmbedder  # noqa: E402
 
 from bench.teacher_server import TeacherServer  # noqa: E402
-from csift import cycles  # noqa: E402
+from csift import cycles, registry  # noqa: E402
 from csift.db import Database, database  # noqa: E402
 from csift.hashing import sha256  # noqa: E402
+from csift.leases import hold  # noqa: E402
 from csift.ledger import Ledger  # noqa: E402
 from csift.models import BaseModel  # noqa: E402
 from csift.settings import settings  # noqa: E402
@@ -68,6 +69,17 @@ def project(request: pytest.FixtureRequest) -> str:
 def cycle(db: Database, project: str) -> str:
     """A cycle to book calls on."""
     return cycles.begin(db, project, "manual", datetime(2026, 11, 20, 2, tzinfo=UTC))
+
+
+@pytest.fixture
+def made(db: Database, project: str, tmp_path: Path) -> Iterator[Any]:
+    """A champions.Project whose champion is the System with k = 1."""
+    from champions import Project, snapshot_of
+
+    with hold(db, project) as lease:
+        opened = Project(db, project, snapshot_of(db, project, tmp_path), lease)
+        registry.bootstrap_champion(db, project, opened.system(1))
+        yield opened
 
 
 @pytest.fixture

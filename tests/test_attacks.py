@@ -4,12 +4,11 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import product
-from pathlib import Path
 
 import httpx
 import pytest
 import schemathesis
-from answerers import Running, Serve, project_with_champion, servers_of
+from answerers import Running, Serve, servers_of
 from champions import Project
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import positive_data_acceptance
@@ -56,12 +55,6 @@ FIELDS = {
     "/v1/embeddings": ["model", "input", "encoding_format", "dimensions"],
     "/v1/feedback": ["answer_id", "thumb", "rating", "comment", "edited_answer", "rater", "ranking"],
 }
-
-
-@pytest.fixture
-def made(db: Database, project: str, tmp_path: Path) -> Iterator[Project]:
-    with project_with_champion(db, project, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

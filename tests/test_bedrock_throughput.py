@@ -248,12 +248,13 @@ def test_only_lists_are_allowed_on_everything() -> None:
 
 
 def test_only_bedrock_may_take_the_role_and_only_for_this_accounts_jobs() -> None:
-    (trust,) = statements("customization-role-trust")
-    assert trust["Principal"] == {"Service": "bedrock.amazonaws.com"}
-    assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": "ACCOUNT_ID"}
-    assert trust["Condition"]["ArnLike"]["aws:SourceArn"].endswith(":ACCOUNT_ID:model-customization-job/*")
-    (handed,) = [one for one in statements("worker-policy") if "iam:PassRole" in one["Action"]]
-    assert handed["Condition"] == {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}}
+    for role, job, hands in (("customization", "model-customization-job", "worker"), ("import", "model-import-job", "import")):
+        (trust,) = statements(f"{role}-role-trust")
+        assert trust["Principal"] == {"Service": "bedrock.amazonaws.com"}
+        assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": "ACCOUNT_ID"}
+        assert trust["Condition"]["ArnLike"]["aws:SourceArn"].endswith(f":ACCOUNT_ID:{job}/*")
+        (handed,) = [one for one in statements(f"{hands}-policy") if "iam:PassRole" in one["Action"]]
+        assert handed["Condition"] == {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}}
 
 
 def use_a_store(store: S3Store, folder: Path) -> None:

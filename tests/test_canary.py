@@ -2,24 +2,17 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from answerers import BROKEN, SHADOWED, Running, Serve, project_with_champion, saying, servers_of, wrote
+from answerers import BROKEN, SHADOWED, Running, Serve, saying, servers_of, wrote
 from champions import Project
 
 from csift import registry, trials
 from csift.db import Database
 from csift.exceptions import GateError
 from csift.schemas import ShadowPair
-
-
-@pytest.fixture
-def made(db: Database, project: str, tmp_path: Path) -> Iterator[Project]:
-    with project_with_champion(db, project, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import httpx
 import pytest
-from answerers import HIT, Running, Serve, Shelf, project_with_champion, servers_of
+from answerers import HIT, Running, Serve, Shelf, servers_of
 from champions import Project
 from pumps import configure, write_catalogue
 
@@ -25,12 +25,6 @@ from csift.serving.traffic import served_window
 from tasks.collaborators import index
 from tasks.drift import compare
 from tasks.monitor import look
-
-
-@pytest.fixture
-def made(db: Database, project: str, tmp_path: Path) -> Iterator[Project]:
-    with project_with_champion(db, project, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import dspy
 import httpx
 import litellm
 import pytest
-from answerers import BROKEN, HIT, Serve, project_with_champion, saying, servers_of, wrote
+from answerers import BROKEN, HIT, Serve, saying, servers_of, wrote
 from answers import served
 from champions import Project
 
@@ -20,12 +19,6 @@ from csift.schemas import Ranking
 from csift.serving import keys
 from csift.serving.access import Denied, Queue, RateLimit
 from csift.serving.answers import answers_since
-
-
-@pytest.fixture
-def made(db: Database, project: str, tmp_path: Path) -> Iterator[Project]:
-    with project_with_champion(db, project, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -39,7 +39,8 @@ def _refused(doing: str, error: Any) -> str:
         operation = error.operation_name
         service = "s3" if "Object" in operation else "bedrock"
         action = f"{service}:{S3_ACTIONS.get(operation, operation)}"
-        return f"{doing} is denied: {message}; allow {action} as deployments/aws/worker-policy.json does"
+        policy = "import" if "ModelImport" in operation else "worker"
+        return f"{doing} is denied: {message}; allow {action} as deployments/aws/{policy}-policy.json does"
     return f"{doing} failed: {code}: {message}; {OWN_FIXES.get(code) or FIXES.get(code, 'run it again later')}"
 
 

@@ -49,32 +49,34 @@ def check_drift(
         for name, window in (("reference", reference), ("current", current))
     )
     found, unmeasured = measure(reference, current, (before.vectors, now.vectors), config, retriever)
-    report = DriftReport(
-        id=drift_id(reference, current, embedder, index, config),
-        reference_hash=reference.hash,
-        current_hash=current.hash,
-        reference_rows=len(reference.rows),
-        current_rows=len(current.rows),
-        false_alarms=config.false_alarms,
-        signals=found,
-        unmeasured=unmeasured,
-        html_uri="",
-    )
+    report = _report(drift_id(reference, current, embedder, index, config), reference, current, config, found, unmeasured)
     html = render_report(report, before, now, embedder.id)
     return report.model_copy(update={"html_uri": store.put(f"{prefix}/{report.id}.html", html.encode())})
 
 
 def uncompared(reference: Window, current: Window, embedder: Embedder, config: DriftConfig, why: str) -> DriftReport:
     """The report of windows that cannot be compared yet; there is no page of it."""
+    id_ = drift_id(reference, current, embedder, None, config)
+    return _report(id_, reference, current, config, (), dict.fromkeys(get_args(Name), why))
+
+
+def _report(
+    id_: str,
+    reference: Window,
+    current: Window,
+    config: DriftConfig,
+    signals: tuple[DriftSignal, ...],
+    unmeasured: dict[str, str],
+) -> DriftReport:
     return DriftReport(
-        id=drift_id(reference, current, embedder, None, config),
+        id=id_,
         reference_hash=reference.hash,
         current_hash=current.hash,
         reference_rows=len(reference.rows),
         current_rows=len(current.rows),
         false_alarms=config.false_alarms,
-        signals=(),
-        unmeasured=dict.fromkeys(get_args(Name), why),
+        signals=signals,
+        unmeasured=unmeasured,
         html_uri="",
     )
 

@@ -16,9 +16,11 @@ from csift.feedback.keeping import Given, about, answers_of_ids, give, load, pri
 from csift.feedback.learning import learn
 from csift.feedback.rated import RatedTraffic, rated_traffic
 from csift.feedback.settling import disputes, lessons, settle, settlements
-from csift.feedback.voices import Said, heard, opinion
+from csift.feedback.voices import BAD_TO, GOOD_FROM, Said, heard, opinion
 
 __all__ = [
+    "BAD_TO",
+    "GOOD_FROM",
     "Critic",
     "Given",
     "Graded",

@@ -104,11 +104,18 @@ def _for_page(raw: str, name: str, title: str, width: int, height: int) -> str:
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
     body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', body)
     body = re.sub(r"font-family: [^;\"]*", "font-family: inherit", body)
+    body = re.sub(r'style="([^"]*)"', _attributes, body)
     for role, colour in ROLES.items():
         body = body.replace(colour, f"var(--{role})")
     label = f'<title id="{name}-title">{escape(title)}</title>'
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return f'<svg {size} role="img" aria-labelledby="{name}-title">{label}{body}</svg>'
+
+
+def _attributes(style: re.Match[str]) -> str:
+    """As attributes of SVG, which a page may have whose Content-Security-Policy allows no inline styles."""
+    pairs = (pair.split(": ", 1) for pair in style[1].split("; "))
+    return " ".join(f'{name}="{value}"' for name, value in pairs)
 
 
 def both(draw: Callable[[str, int], str], name: str) -> "Markup":

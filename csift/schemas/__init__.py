@@ -80,6 +80,7 @@ from csift.schemas.operations import (
     Trigger,
 )
 from csift.schemas.pairwise import PairItem, PairVerdict, Winner
+from csift.schemas.reviews import PREFERENCES, Preference, ReviewVote, WrittenLabel
 from csift.schemas.serving import (
     ApiKey,
     ArmReport,
@@ -95,6 +96,7 @@ from csift.schemas.systems import Adapter, CustomModel, Generation, GenerationPa
 
 __all__ = [
     "METHODS",
+    "PREFERENCES",
     "STYLES",
     "AccuracyWatch",
     "Adapter",
@@ -160,6 +162,7 @@ __all__ = [
     "Partition",
     "PartitionEstimate",
     "PartitionState",
+    "Preference",
     "PreferencePair",
     "PromotionDecision",
     "Ranking",
@@ -168,6 +171,7 @@ __all__ = [
     "Rejection",
     "Retention",
     "RetiredLabel",
+    "ReviewVote",
     "Role",
     "Score",
     "ScorePart",
@@ -197,4 +201,5 @@ __all__ = [
     "Trigger",
     "Verdict",
     "Winner",
+    "WrittenLabel",
 ]

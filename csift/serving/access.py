@@ -19,10 +19,11 @@ LOOK = 2.0  # seconds between two looks at the keys
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the id of an API key, or nobody's where none is needed."""
+    """Who asks: the id of an API key with its name, or nobody's where none is needed."""
 
     key: str | None
     role: Role
+    name: str | None = None
 
     def may(self, role: Role) -> bool:
         """Whether this caller may do what `role` may."""
@@ -66,7 +67,16 @@ class Doors:
             return Caller(None, "operate")
         if key is None:
             raise Denied(401, "invalid_api_key", "show a valid key as `Authorization: Bearer csift-...`; see `csift keys create`")
-        return Caller(key.id, key.role)
+        return Caller(key.id, key.role, key.name)
+
+    def admit_again(self, id_: str | None) -> Caller:
+        """Who signed in with the key of this id. Raises Denied when it is valid no longer and one is needed."""
+        key = next((key for key in self._known.values() if key.id == id_), None)
+        if key is None and self.open:
+            return Caller(None, "operate")
+        if key is None:
+            raise Denied(401, "signed_out", "sign in with an API key first; a key that was revoked ends its sessions")
+        return Caller(key.id, key.role, key.name)
 
 
 class RateLimit:

@@ -1,16 +1,12 @@
-"""The HTTP interface: OpenAI's chat completions, models and embeddings over the champion's RAG program, and feedback."""
+"""The HTTP interface: OpenAI's chat completions, models and embeddings over the champion's RAG program, and feedback. The pages
+for people (csift.serving.pages) stand beside it."""
 
 import base64
 import logging
-import secrets
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
-from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
@@ -19,16 +15,11 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from csift import feedback
-from csift.db.base import now
-from csift.db.connection import Database
-from csift.exceptions import CsiftError, LabelError
-from csift.interfaces import Embedder
-from csift.schemas import Failure, Role, ServedAnswer
-from csift.serving.access import Caller, Denied, Doors, Queue, RateLimit
-from csift.serving.answering import Champion, tokens
-from csift.serving.answers import AnswerLog
-from csift.serving.trying import Trying
+from csift.exceptions import CsiftError
+from csift.schemas import Role
+from csift.serving import asking, pages
+from csift.serving.access import Caller, Denied
+from csift.serving.asking import Server
 from csift.serving.wire import ChatRequest, EmbeddingRequest, FeedbackRequest, Problem, completion, events
 
 MOST_BYTES = 1_000_000  # of a request's body
@@ -42,23 +33,6 @@ STREAMS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream
 log = logging.getLogger("csift.serving")
 
 
-@dataclass(frozen=True)
-class Server:
-    """What the routes are made of."""
-
-    db: Database
-    project: str
-    champion: Champion
-    trying: Trying
-    answers: AnswerLog
-    doors: Doors
-    embedder: Embedder
-    rate: RateLimit
-    queue: Queue
-    threads: int  # requests that are worked on at once
-    scrub: Callable[[str], str]
-
-
 def create_app(server: Server) -> FastAPI:
     """The application. Errors have OpenAI's shape: {"error": {"message", "type", "code", "param"}}."""
     app = FastAPI(title=f"csift: {server.project}", docs_url=None, redoc_url=None, responses=PROBLEMS)
@@ -67,7 +41,6 @@ def create_app(server: Server) -> FastAPI:
     if server.doors.open:  # without keys a page of the web could ask through somebody's browser, by a name that leads here
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", "::1"])
     _add_errors(app)
-    limiter = CapacityLimiter(server.threads)
 
     def caller(role: Role) -> Any:
         def admit(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> Caller:
@@ -94,9 +67,7 @@ def create_app(server: Server) -> FastAPI:
     async def chat(asked: ChatRequest, request: Request, asker: Annotated[Caller, caller("ask")]) -> Response:
         """Answers the last user message from the corpus."""
         question = _question(server, asked)
-        with server.queue.place():
-            work = partial(_answer, server, asked.model, question, asker, request.headers.get(SESSION) or asked.user)
-            answer = await to_thread.run_sync(work, limiter=limiter)
+        answer = await asking.answer(server, asked.model, question, asker, request.headers.get(SESSION) or asked.user)
         if asked.stream:
             usage = bool(asked.stream_options and asked.stream_options.include_usage)
             return StreamingResponse(events(answer, usage), media_type="text/event-stream")
@@ -117,8 +88,10 @@ def create_app(server: Server) -> FastAPI:
     @app.post("/v1/feedback")
     def say(said: FeedbackRequest, asker: Annotated[Caller, caller("ask")]) -> dict[str, Any]:
         """Keeps what a person says of an answer; the same said twice is kept once."""
-        return _keep_feedback(server, said, asker)
+        given = asking.keep_feedback(server, said, asker)
+        return {"id": given.id, "new": given.new}
 
+    pages.add_pages(app, server)
     return app
 
 
@@ -140,54 +113,6 @@ def _systems(server: Server) -> list[str]:
     return [server.champion.now.system.id, *([canary.trial.system_id] if canary else [])]
 
 
-def _answer(server: Server, model: str, question: str, asker: Caller, session: str | None) -> ServedAnswer:
-    began = time.perf_counter()
-    one_talk = session or f"{asker.key} {question}"
-    champion = server.champion.now  # one System from here to the end
-    answerer, told = server.trying.answer(model, one_talk, question) or (champion, champion.answer(question))
-    if isinstance(told, Failure):
-        raise Denied(502, told.kind, f"the model gave no answer: {told.message}")
-    read, written = tokens(told.spent)
-    answer = ServedAnswer(
-        id=f"answer-{secrets.token_hex(16)}",
-        project=server.project,
-        system_id=answerer.system.id,
-        adapter_id=answerer.system.adapter_id,
-        session=session,
-        asked_by=asker.key,
-        at=now(),
-        question=question,
-        answer=told.text,
-        sources=told.sources,
-        finish=told.spent[-1].finish if told.spent else "stop",
-        tokens_in=read,
-        tokens_out=written,
-        seconds=time.perf_counter() - began,
-    )
-    server.answers.keep(answer)
-    server.trying.shadow(answer, one_talk)
-    return answer
-
-
-def _keep_feedback(server: Server, said: FeedbackRequest, asker: Caller) -> dict[str, Any]:
-    answers = [_served(server, id_) for id_ in said.about]
-    by = "/".join(part for part in (asker.key, said.rater) if part) or None
-    what = said.model_dump(exclude={"answer_id", "ranking", "rater"}, exclude_none=True)
-    try:
-        record = feedback.about(answers, by, what, ranking=said.ranking is not None)
-        given = feedback.say(server.db, server.project, record, answers, server.scrub, asker.key)
-    except LabelError as error:
-        raise Denied(400, "invalid_request_error", str(error)) from None
-    return {"id": given.id, "new": given.new}
-
-
-def _served(server: Server, id_: str) -> ServedAnswer:
-    answer = server.answers.find(server.project, id_)
-    if answer is None:
-        raise Denied(404, "answer_not_found", f"no answer {id_!r} was given here")
-    return answer
-
-
 def _vector(vector: Any, form: str) -> Any:
     if form == "base64":
         return base64.b64encode(np.ascontiguousarray(vector, dtype="<f4").tobytes()).decode()
@@ -198,9 +123,9 @@ async def _bounded(request: Request, go_on: Callable[[Request], Awaitable[Respon
     """Sends bodies away that are too long, before they are read."""
     length = request.headers.get("content-length", "")
     if request.method in ("POST", "PUT", "PATCH") and not length.isdigit():
-        return _error(411, "length_required", "send the body with a Content-Length")
+        return _error(request, 411, "length_required", "send the body with a Content-Length")
     if length.isdigit() and int(length) > MOST_BYTES:
-        return _error(413, "too_large", f"a request has at most {MOST_BYTES:,} bytes")
+        return _error(request, 413, "too_large", f"a request has at most {MOST_BYTES:,} bytes")
     answer = await go_on(request)
     answer.headers["X-Content-Type-Options"] = "nosniff"
     answer.headers["Cache-Control"] = "no-store"
@@ -210,25 +135,29 @@ async def _bounded(request: Request, go_on: Callable[[Request], Awaitable[Respon
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Denied)
     async def denied(request: Request, error: Denied) -> Response:
-        return _error(error.status, error.code, error.message, error.retry_after)
+        return _error(request, error.status, error.code, error.message, error.retry_after)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = jsonable_encoder(error.errors()[0]["loc"])
         where = ".".join(str(part) for part in first[1:]) or "the body"
-        return _error(400, "invalid_request_error", f"{where}: {error.errors()[0]['msg']}", param=where)
+        return _error(request, 400, "invalid_request_error", f"{where}: {error.errors()[0]['msg']}", param=where)
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        return _error(error.status_code, "invalid_request_error", str(error.detail))
+        return _error(request, error.status_code, "invalid_request_error", str(error.detail))
 
     @app.exception_handler(CsiftError)
     async def unable(request: Request, error: CsiftError) -> Response:
         log.error("%s %s: %s", request.method, request.url.path, error)
-        return _error(503, "unavailable", "the answer cannot be made at the moment; the server's log says why", 5)
+        return _error(request, 503, "unavailable", "the answer cannot be made at the moment; the server's log says why", 5)
 
 
-def _error(status: int, code: str, message: str, retry_after: int | None = None, param: str | None = None) -> Response:
+def _error(
+    request: Request, status: int, code: str, message: str, retry_after: int | None = None, param: str | None = None
+) -> Response:
+    if pages.is_page(request):
+        return pages.problem(request, status, message, retry_after)
     kind = "invalid_request_error" if status < 500 else "server_error"
     body = {"error": {"message": message, "type": kind, "code": code, "param": param}}
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}

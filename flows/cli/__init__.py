@@ -110,6 +110,7 @@ def main() -> None:
         dataset,
         doctor,
         evalset,
+        export,
         feedback,
         gc,
         ingest,

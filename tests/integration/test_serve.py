@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -51,10 +52,15 @@ def test_the_command_answers_follows_the_champion_and_ends(db: Database, tmp_pat
         url = f"http://127.0.0.1:{port}"
         until(lambda: _answers(url), bool)
         assert httpx.post(f"{url}/v1/chat/completions", json={}).status_code == 401
+        assert httpx.get(f"{url}/").headers["location"] == "/sign-in?next=%2F"
         client = openai.OpenAI(base_url=f"{url}/v1", api_key=secret)
 
-        def ask() -> str:
-            told = client.chat.completions.create(model=config.project, messages=[{"role": "user", "content": "How heavy?"}])
+        def ask(session: str = "one") -> str:
+            told = client.chat.completions.create(
+                model=config.project,
+                messages=[{"role": "user", "content": "How heavy?"}],
+                extra_headers={"x-csift-session": session},
+            )
             assert len(told.model_extra["csift"]["sources"]) == (2 if told.model == systems[0].id else 0)  # type: ignore[index]
             return told.model
 
@@ -63,6 +69,22 @@ def test_the_command_answers_follows_the_champion_and_ends(db: Database, tmp_pat
         with db.session() as session:
             registry.move_champion(session, config.project, "promotion", systems[0].id, systems[1].id, None)
         assert until(ask, lambda model: model == systems[1].id) == systems[1].id
+
+        def trial(*arguments: str) -> str:
+            run = [sys.executable, "-m", "flows.cli", "trial", *arguments, "--config", str(toml)]
+            return subprocess.run(run, env=environment, capture_output=True, text=True, check=True).stdout
+
+        def asked_by_sixteen() -> list[str]:
+            with ThreadPoolExecutor(4) as people:
+                return list(people.map(ask, (f"chat-{n}" for n in range(16))))
+
+        both = {system.id for system in systems}
+        assert "answers 50.0% of the sessions" in trial("canary", systems[0].id, "--share", "0.5")
+        first = until(asked_by_sixteen, lambda models: set(models) == both)
+        assert asked_by_sixteen() == first  # each session meets the same System again
+        trial("end")
+        until(asked_by_sixteen, lambda models: set(models) == {systems[1].id})
+        assert "Ended" in (shown := trial("show")) and all(system.id in shown for system in systems)
     finally:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from csift.db import backfill, corpus, feedback, jobs, judging, learning, operations, serving  # noqa: F401 - registers the tables
+from csift.db import backfill, corpus, feedback, jobs, judging, learning, operations, reviews, serving  # noqa: F401 - registers the tables
 from csift.db.base import Base
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)

@@ -1,0 +1,20 @@
+"""Review by people: champion's and challenger's answers to the same questions, shown blind and in random order."""
+
+from csift.reviews.outcome import Agreement, Outcome, contested, outcome, settled
+from csift.reviews.rounds import SAMPLES, Pair, Round, latest_round, load_round
+from csift.reviews.votes import cast, votes_of
+
+__all__ = [
+    "SAMPLES",
+    "Agreement",
+    "Outcome",
+    "Pair",
+    "Round",
+    "cast",
+    "contested",
+    "latest_round",
+    "load_round",
+    "outcome",
+    "settled",
+    "votes_of",
+]
