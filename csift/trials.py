@@ -121,7 +121,7 @@ def compare(db: Database, trial: Trial) -> TrialReport:
         trial=trial,
         champion=_arm(trial.champion_id, [pair.served for pair in pairs], (0, 0)),
         challenger=_arm(trial.system_id, [pair.shadow for pair in pairs], (0, 0)),
-        same=wilson(same, len(pairs)),
+        same=wilson(same, len(pairs)) if pairs else None,
     )
 
 

@@ -1,7 +1,9 @@
 """A challenger beside the champion: some sessions are its own, or nobody sees what it says; it ends when the champion moves."""
 
+import io
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from typing import Any
 
 import httpx
@@ -12,7 +14,8 @@ from champions import Project
 from csift import registry, trials
 from csift.db import Database
 from csift.exceptions import GateError
-from csift.schemas import ShadowPair
+from csift.reports.trial import print_trial
+from csift.schemas import ShadowPair, TrialReport
 
 
 @pytest.fixture
@@ -256,6 +259,15 @@ def test_both_sides_of_a_canary_are_counted_with_what_people_said(made: Project,
     assert report.champion.good and (report.champion.good.value, report.champion.rated) == (1.0, 1)
     assert report.challenger.good and report.challenger.good.value == 0.0 and report.challenger.good.high > 0.7
     assert report.champion.median_seconds and report.same is None
+    shown = printed(report)
+    assert "Sessions" in shown and "100.0% (20.7 to 100.0)" in shown and challenger.id in shown
+
+
+def printed(report: TrialReport) -> str:
+    out = io.StringIO()
+    with redirect_stdout(out):
+        print_trial(report)
+    return out.getvalue()
 
 
 def test_a_shadow_is_compared_on_the_questions_that_it_answered(made: Project, serve: Serve) -> None:
@@ -270,3 +282,4 @@ def test_a_shadow_is_compared_on_the_questions_that_it_answered(made: Project, s
     assert 0 < taken < len(told) and len(found) == taken
     assert report.champion.answers == report.challenger.answers == taken
     assert report.same and report.same.value == 0.0 and report.challenger.good is None
+    assert "Left out for want of time: 0" in (shown := printed(report)) and "Rated" not in shown

@@ -103,7 +103,8 @@ class ArmReport(Record):
 
 
 class TrialReport(Record):
-    """Both sides of a trial. `same` is the share of a shadow's answers that say what the champion's do, word for word."""
+    """Both sides of a trial. `same` is the share of a shadow's answers that say what the champion's do, word for
+    word, None where there are none."""
 
     trial: Trial
     champion: ArmReport
