@@ -20,7 +20,7 @@ from csift.schemas import Adapter, ChampionMove, CorpusSnapshot, DatasetVersion,
 class AdapterLineage:
     """`documents`: those of which examples were made, with their numbers of examples, the most first. `decisions` compared a
     System with this adapter as challenger; `reported` names the cycle with a run report for each of them that has one; `moves`
-    made it champion. All oldest first."""
+    made it champion. All oldest first. `deleted`: the dataset lost rows of a person who asked for deletion."""
 
     adapter: Adapter
     dataset: DatasetVersion
@@ -31,6 +31,7 @@ class AdapterLineage:
     decisions: tuple[PromotionDecision, ...]
     reported: Mapping[str, str]
     moves: tuple[ChampionMove, ...]
+    deleted: bool
 
 
 def read_lineage(db: Database, project: str, adapter_id: str) -> AdapterLineage:
@@ -56,6 +57,7 @@ def read_lineage(db: Database, project: str, adapter_id: str) -> AdapterLineage:
         decisions=decisions,
         reported=_reported(db, project, [decision.id for decision in decisions]),
         moves=tuple(move for move in reversed(registry.champion_log(db, project)) if move.to_system_id in systems),
+        deleted=registry.deletion_of(db, dataset.id) is not None,
     )
 
 

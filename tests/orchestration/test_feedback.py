@@ -20,7 +20,9 @@ from csift.schemas import Cycle, CycleState, DatasetVersion
 from csift.serving.access import Doors, Queue, RateLimit
 from csift.serving.answering import Champion
 from csift.serving.answers import AnswerLog
-from csift.serving.api import Server, create_app
+from csift.serving.api import create_app
+from csift.serving.asking import Server
+from csift.serving.sessions import Sessions
 from csift.serving.trying import Trying
 from flows.cli import app, champion, dataset, feedback  # noqa: F401 - registers them
 from flows.nightly import nightly
@@ -51,6 +53,7 @@ def http(db: Database, config: LoopConfig) -> Iterator[TestClient]:
     server = Server(
         db=db, project=config.project, champion=first, trying=trying, answers=answers, queue=people, threads=8, scrub=str,
         doors=Doors(db, config.project, True, told.append), embedder=embedder(), rate=RateLimit(600),
+        store=store(), sessions=Sessions(config.project),
     )  # fmt: skip
     with TestClient(create_app(server), base_url="http://localhost") as client:
         yield client
@@ -94,6 +97,8 @@ def test_an_edit_becomes_a_pair_that_names_it_and_after_a_deletion_the_decision_
 
     told = csift("feedback", "forget", "ada").stdout
     assert "deleted 1 row of feedback, 1 served answer and" in told and made.id in told
+    adapter = next(stage.record_id for stage in decided.stages if stage.stage == "train")
+    assert "a person who asked for deletion; retrain" in http.get(f"/lineage/{adapter}").text
     assert "the same in every number" in csift("decide", "--replay", decided.decision_id or "").stdout
     assert "a person who asked for deletion; retrain" in csift("dataset", "show", made.id).stdout.replace("\n", " ")
     card = store().get(f"data-cards/{made.id}.html").decode()

@@ -9,6 +9,7 @@ from csift.exceptions import GateError
 from csift.lineage import AdapterLineage
 from csift.reports import plots
 from csift.reports.tables import counts_table
+from csift.reports.wording import DELETED
 from csift.serving.access import Denied
 from csift.serving.pages.desk import Desk, Visit
 
@@ -30,6 +31,7 @@ def routes(desk: Desk) -> APIRouter:
             visit,
             "lineage.html",
             lineage=found,
+            deleted=DELETED,
             sources=counts_table("Examples by source", "Source", found.dataset.sources),
             loss_plot=plots.both(lambda name, width: plots.loss_plot(found.losses, name, width), "loss") if trained else None,
             loss_caption=plots.loss_caption(found.losses),
