@@ -1,13 +1,17 @@
 """Servers of a project that has been through some nights, for tests of the pages."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from answerers import Writer
 from encoders import WordEmbedder
+from fastapi import FastAPI
 from lived import Lived, live
 from samples import SCRIPT
+from starlette.testclient import TestClient
 
 from csift.db import Database
 from csift.llm.local import Unbooked, local_model
@@ -57,3 +61,33 @@ def desk(db: Database, project: str, folder: Path, open_to_all: bool = True) -> 
         yield server, lived
     finally:
         server.answers.close()
+
+
+class Browser:
+    """A browser without a screen: keeps cookies, follows redirects, sends forms with the page's own token."""
+
+    def __init__(self, app: FastAPI, url: str = "http://localhost") -> None:
+        self.client = TestClient(app, base_url=url)
+        self.own: str | None = None
+
+    def get(self, path: str) -> Any:
+        return self.client.get(path)
+
+    def token(self, path: str = "/sign-in") -> str:
+        return re.findall(r'name="token" value="(\w+)"', self.get(path).text)[0]
+
+    def send(self, path: str, fields: dict[str, str], follow: bool = True) -> Any:
+        token = self.own or self.token()
+        self.own = None if path.startswith("/sign") else token  # signing in or out begins another session
+        return self.client.post(path, data={"token": token, **fields}, follow_redirects=follow)
+
+    def named(self, name: str) -> "Browser":
+        self.send("/name", {"name": name})
+        return self
+
+    def signed_in(self, secret: str) -> "Browser":
+        assert self.send("/sign-in", {"key": secret}).status_code == 200
+        return self
+
+    def asked(self, question: str = "How heavy is the Alder?") -> Any:
+        return self.send("/", {"question": question})

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desks import desk
+from desks import Browser, desk
 from fastapi import FastAPI
 from lived import Lived
 from samples import SCRIPT
-from starlette.testclient import TestClient
 
 from csift import feedback, reviews, written_labels
 from csift.db import Database, database
@@ -58,36 +57,6 @@ def secrets(db: Database, guarded: Server) -> dict[str, str]:
     made = {role: keys.create(db, PROJECT, f"{role}er", role)[1] for role in ROLES}  # type: ignore[arg-type]
     guarded.doors.look()
     return made
-
-
-class Browser:
-    """A browser without a screen: keeps cookies, follows redirects, sends forms with the page's own token."""
-
-    def __init__(self, app: FastAPI, url: str = "http://localhost") -> None:
-        self.client = TestClient(app, base_url=url)
-        self.own: str | None = None
-
-    def get(self, path: str) -> Response:
-        return self.client.get(path)
-
-    def token(self, path: str = "/sign-in") -> str:
-        return re.findall(r'name="token" value="(\w+)"', self.get(path).text)[0]
-
-    def send(self, path: str, fields: dict[str, str], follow: bool = True) -> Response:
-        token = self.own or self.token()
-        self.own = None if path.startswith("/sign") else token  # signing in or out begins another session
-        return self.client.post(path, data={"token": token, **fields}, follow_redirects=follow)
-
-    def named(self, name: str) -> "Browser":
-        self.send("/name", {"name": name})
-        return self
-
-    def signed_in(self, secret: str) -> "Browser":
-        assert self.send("/sign-in", {"key": secret}).status_code == 200
-        return self
-
-    def asked(self, question: str = "How heavy is the Alder?") -> Response:
-        return self.send("/", {"question": question})
 
 
 @pytest.fixture
