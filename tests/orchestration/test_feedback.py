@@ -117,7 +117,7 @@ def test_a_critic_of_the_nightly_run_grades_what_nobody_rated_and_the_dataset_le
     db: Database, config: LoopConfig, http: TestClient, serve: Any
 ) -> None:
     """The stand-in likes what people like: every answer is rated up, and graded 0.9."""
-    for number in range(17):  # as many as Wilson's lower bound of 0.8 takes when all agree
+    for number in range(16):  # the fewest whose lower bound by Wilson is 0.8, when all agree
         answer = ask(http, config.project, f"How heavy is the Alder pump with hose {number}?")
         http.post("/v1/feedback", json={"answer_id": answer, "thumb": "up", "rater": "ada"})
     ask(http, config.project, ALDER)
