@@ -11,6 +11,7 @@ import os
 import random
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,7 +48,7 @@ class Refusal(Exception):
         self.status, self.body, self.headers = status, body, headers
 
 
-class StandIn:
+class StandIn(ABC):
     """Serves in threads while it is entered. `faults` are given first, one a request; `requests` are the bodies it accepted."""
 
     def __init__(self) -> None:
@@ -55,9 +56,9 @@ class StandIn:
         self.requests: list[dict[str, Any]] = []
         self.together: threading.Barrier | None = None  # answers only when that many requests are here at once
 
+    @abstractmethod
     def answer(self, path: str, headers: Mapping[str, str], body: Any) -> Any:
         """The answer to a request, or a Refusal."""
-        raise NotImplementedError
 
     def refuse(self, error: Refusal) -> None:
         """Makes the next request fail."""

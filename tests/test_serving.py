@@ -248,6 +248,19 @@ def test_a_body_that_is_too_large_or_of_unknown_length_is_not_read(serve: Serve)
 # --- what is kept ---------------------------------------------------------------------------------------------------------
 
 
+def test_an_answer_that_postgres_refuses_costs_no_other(db: Database, project: str, serve: Serve) -> None:
+    running = serve()
+    answers = running.server.answers
+    given = answers.find(project, running.ask().json()["id"])
+    assert given
+    refused = given.model_copy(update={"id": "answer-refused", "session": "a\0b"})
+    for one in (refused, given.model_copy(update={"id": "answer-good"})):
+        answers.keep(one)
+    answers.close()
+    assert {one.id for one in answers_since(db, project, given.at)} == {given.id, "answer-good"}
+    assert len(running.told) == 1 and running.told[0].startswith("served_answers: answer-refused cannot be kept: ")
+
+
 def test_answers_are_kept_with_all_they_were_made_of_and_without_personal_data(db: Database, project: str, serve: Serve) -> None:
     running = serve()
     told = httpx.post(

@@ -10,26 +10,31 @@ Role = Literal["ask", "review", "operate"]  # each may do what those before it m
 TrialKind = Literal["canary", "shadow"]
 
 
-class ServedAnswer(Record):
-    """An answer that somebody got, and all that it was made of; `sources` best first, `seconds` from request to answer.
+class Answered(Record):
+    """What a System said to a question, and all that it was made of; `sources` best first."""
 
-    `session` groups the questions of one conversation, `asked_by` is the id of the API key; both None where nobody said.
-    """
-
-    id: str
     project: str
     system_id: str
     adapter_id: str | None
-    session: str | None
-    asked_by: str | None
     at: datetime
-    question: str
     answer: str
     sources: tuple[Hit, ...]
     finish: Literal["stop", "length"]
     tokens_in: int
     tokens_out: int
     seconds: float
+
+
+class ServedAnswer(Answered):
+    """An answer that somebody got; `seconds` from request to answer.
+
+    `session` groups the questions of one conversation, `asked_by` is the id of the API key; both None where nobody said.
+    """
+
+    id: str
+    session: str | None
+    asked_by: str | None
+    question: str
 
 
 class ApiKey(Record):
@@ -64,21 +69,11 @@ class Trial(Record):
     failed: int = 0
 
 
-class ShadowAnswer(Record):
-    """What a challenger would have said: an answer that nobody got, to the question of the ServedAnswer `answer_id`.
-    `sources` best first; `seconds` without those in which it let people's questions go first."""
+class ShadowAnswer(Answered):
+    """What a challenger would have said: an answer that nobody got, to the question of the ServedAnswer `answer_id`. `seconds`
+    are without those in which it let people's questions go first."""
 
     answer_id: str
-    project: str
-    system_id: str
-    adapter_id: str | None
-    at: datetime
-    answer: str
-    sources: tuple[Hit, ...]
-    finish: Literal["stop", "length"]
-    tokens_in: int
-    tokens_out: int
-    seconds: float
 
 
 class ShadowPair(Record):

@@ -1,9 +1,11 @@
 """The champion, ready to answer: loaded beside the one before, which goes on until the new one can take over."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from csift import registry
+from csift.db.base import now
 from csift.db.connection import Database
 from csift.exceptions import CsiftError, GateError
 from csift.interfaces import Program
@@ -98,6 +100,16 @@ class Champion:
         return made
 
 
-def tokens(spent: Sequence[Generation]) -> tuple[int, int]:
-    """(tokens read, tokens written) of some generations."""
-    return sum(one.tokens_in for one in spent), sum(one.tokens_out for one in spent)
+def answered(system: System, told: Told, seconds: float) -> dict[str, Any]:
+    """The fields of `csift.schemas.serving.Answered`, but for the project, as of now."""
+    return {
+        "system_id": system.id,
+        "adapter_id": system.adapter_id,
+        "at": now(),
+        "answer": told.text,
+        "sources": told.sources,
+        "finish": told.spent[-1].finish if told.spent else "stop",
+        "tokens_in": sum(one.tokens_in for one in told.spent),
+        "tokens_out": sum(one.tokens_out for one in told.spent),
+        "seconds": seconds,
+    }

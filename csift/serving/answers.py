@@ -85,19 +85,20 @@ def insist(
             with db.session() as session:
                 session.execute(insert(table).values(rows).on_conflict_do_nothing())
             return
-        except (sa.exc.DataError, sa.exc.IntegrityError, UnicodeError) as error:
-            if len(rows) > 1:
-                for row in rows:
-                    insist(db, table, [row], ended, tell)
-            else:
-                tell(f"{rows[0]['id']} cannot be kept: {str(error).splitlines()[0]}")
-            return
         except sa.exc.OperationalError as error:
             if not told:
                 tell(f"answers wait to be written: {str(error.orig).strip().splitlines()[0]}")
             told = True
             if ended.wait(1.0):
                 return
+        except (sa.exc.DBAPIError, ValueError) as error:
+            if len(rows) > 1:
+                for row in rows:
+                    insist(db, table, [row], ended, tell)
+            else:
+                key = rows[0][sa.inspect(table).primary_key[0].name]
+                tell(f"{table.__tablename__}: {key} cannot be kept: {str(error).splitlines()[0]}")
+            return
 
 
 def _row(answer: ServedAnswer) -> dict[str, object]:

@@ -9,13 +9,12 @@ from functools import cached_property, partial
 from anyio import CapacityLimiter, to_thread
 
 from csift import feedback
-from csift.db.base import now
 from csift.db.connection import Database
 from csift.exceptions import LabelError
 from csift.interfaces import Embedder, ObjectStore
 from csift.schemas import Failure, ServedAnswer
 from csift.serving.access import Caller, Denied, Doors, Queue, RateLimit
-from csift.serving.answering import Champion, tokens
+from csift.serving.answering import Champion, answered
 from csift.serving.answers import AnswerLog
 from csift.serving.sessions import Sessions
 from csift.serving.trying import Trying
@@ -61,22 +60,13 @@ def _answer(server: Server, model: str, question: str, asker: Caller, session: s
     answerer, told = server.trying.answer(model, one_talk, question) or (champion, champion.answer(question))
     if isinstance(told, Failure):
         raise Denied(502, told.kind, f"the model gave no answer: {told.message}")
-    read, written = tokens(told.spent)
     answer = ServedAnswer(
         id=f"answer-{secrets.token_hex(16)}",
         project=server.project,
-        system_id=answerer.system.id,
-        adapter_id=answerer.system.adapter_id,
         session=session,
         asked_by=asker.key,
-        at=now(),
         question=question,
-        answer=told.text,
-        sources=told.sources,
-        finish=told.spent[-1].finish if told.spent else "stop",
-        tokens_in=read,
-        tokens_out=written,
-        seconds=time.perf_counter() - began,
+        **answered(answerer.system, told, time.perf_counter() - began),
     )
     server.answers.keep(answer)
     server.trying.shadow(answer, one_talk)

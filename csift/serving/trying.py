@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from csift import trials
-from csift.db.base import now
 from csift.db.connection import CUT, Database
 from csift.db.serving import ShadowAnswerRow
 from csift.exceptions import CsiftError
@@ -16,7 +15,7 @@ from csift.hashing import sha256
 from csift.registry import load
 from csift.schemas import Failure, ServedAnswer, ShadowAnswer, System, Trial, TrialKind
 from csift.serving.access import Queue
-from csift.serving.answering import LOOK, WARM_UP, Answerer, Champion, Told, tokens
+from csift.serving.answering import LOOK, WARM_UP, Answerer, Champion, Told, answered
 from csift.serving.answers import insist
 from csift.serving.following import Follower
 
@@ -169,20 +168,8 @@ class Trying:
         seconds = time.perf_counter() - began - self._paused
         if told is None:
             return
-        read, written = tokens(told.spent)
-        made = ShadowAnswer(
-            answer_id=answer.id,
-            project=answer.project,
-            system_id=challenger.trial.system_id,
-            adapter_id=challenger.answerer.system.adapter_id,
-            at=now(),
-            answer=self._scrub(told.text),
-            sources=told.sources,
-            finish=told.spent[-1].finish if told.spent else "stop",
-            tokens_in=read,
-            tokens_out=written,
-            seconds=seconds,
-        )
+        said = answered(challenger.answerer.system, told, seconds)
+        made = ShadowAnswer(answer_id=answer.id, project=answer.project, **{**said, "answer": self._scrub(told.text)})
         row = {**made.model_dump(include={"answer_id", "project", "system_id", "at"}), "record": made.model_dump(mode="json")}
         insist(self._db, ShadowAnswerRow, [row], self._end, self._tell)
 
