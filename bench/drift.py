@@ -131,8 +131,8 @@ def _p_value(corpus: Corpus, reference: Window, current: Window, seed: int, leve
     from csift.drift import random_features, two_sample_test
 
     sides = random_features(corpus.vectors[reference], corpus.vectors[current], seed)
-    units = (corpus.documents[side].tolist() for side in (reference, current))
-    return two_sample_test(*sides, *units, level, seed).p_value
+    before, after = (corpus.documents[side].tolist() for side in (reference, current))
+    return two_sample_test(*sides, before, after, level, seed).p_value
 
 
 def share(found: Any) -> float:

@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -131,7 +132,7 @@ def _forget_calls() -> None:
         session.execute(sa.delete(TaskResultRow))
 
 
-def _bare(config) -> None:
+def _bare(config: Any) -> None:
     """The stages of flows/nightly.py by csift's functions alone."""
     from csift import corpus, dataset, evalsets, evaluation, labels, promotion, rag, registry, synthesis, training
     from csift.config import TrainingConfig
@@ -235,7 +236,8 @@ def _bare(config) -> None:
             db, system(None), system(adapter.id), lambda asked: use.answering(base, cycle_id, "general", asked.adapter_id)
         )
         policy = config.gate.policy
-        evidence, history = promotion.pair(*reports, evalset, kept), registry.history(db, project, evalset.life)
+        before, after = reports
+        evidence, history = promotion.pair(before, after, evalset, kept), registry.history(db, project, evalset.life)
         decision = registry.save_decision(db, promotion.decide(evidence, history, policy))
         page = RunReport(
             project=project,

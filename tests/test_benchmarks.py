@@ -281,7 +281,7 @@ def test_the_headline_names_the_best_gated_arm_and_whether_its_gain_is_sure() ->
 
 
 def test_the_page_shows_every_arm_and_escapes_what_models_say() -> None:
-    cells = (cell("base", half(False)), RAG, cell("sft+rag", [True] * N, trained_on=180))
+    cells: tuple[Cell, ...] = (cell("base", half(False)), RAG, cell("sft+rag", [True] * N, trained_on=180))
     hostile = report([True] * N, ["<script>alert(1)</script>"] * N)
     cells = (*cells, Cell(arm_of("dpo"), sample_system(), {"reference": hostile, "token F1": hostile}, 180, None))
     page = render_benchmark(table(*cells), cells)

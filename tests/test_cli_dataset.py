@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from flows.cli import dataset as commands
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def drawn(draw, width: int = 80) -> str:
+def drawn(draw: Callable[[Console], None], width: int = 80) -> str:
     """What `draw(console)` prints into a pipe."""
     out = io.StringIO()
     draw(Console(file=out, width=width, theme=console._THEME, highlight=False))

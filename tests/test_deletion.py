@@ -103,7 +103,8 @@ def test_what_a_rater_said_is_taken_from_feedback_answers_and_datasets_which_are
     assert registry.deletion_of(team.db, made.id) == done
     assert [row.source for row in load_examples(team.db, made)] == ["human", "human"]
     assert load_preferences(team.db, made) == []
-    assert [row.answer for row in (*load_ratings(team.db, made), *load_scores(team.db, made))] == ["8 kg", "8 kg"]
+    judged: list[Any] = [*load_ratings(team.db, made), *load_scores(team.db, made)]
+    assert [row.answer for row in judged] == ["8 kg", "8 kg"]
     with pytest.raises(LabelError, match="lost 4 rows when a person's data was deleted"):
         require_whole(team.db, made)
     console = make_console()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from embedding_servers import aws_environment
+from encoders import WordEmbedder
 from packaging.requirements import Requirement
 from pydantic import SecretStr
 from replies import Replies
@@ -29,7 +30,6 @@ from csift.models import BaseModel
 from csift.retrieval import ChromaIndex
 from csift.settings import Settings, settings
 from csift.storage import LocalStore
-from tests.encoders import WordEmbedder
 
 
 def only(findings: Iterable[Finding]) -> Finding:

@@ -43,8 +43,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 def written(form: Format, tmp_path: Path, rows: Sequence[Example | PreferencePair | RatedAnswer]) -> Path:
     """The file with these rows and none of another kind."""
     path = tmp_path / f"{form.value}.out"
-    kinds = [[row for row in rows if isinstance(row, kind)] for kind in (Example, PreferencePair, RatedAnswer)]
-    assert export(path, form, *kinds, sample_texts()) == len(rows)
+    examples = [row for row in rows if isinstance(row, Example)]
+    pairs = [row for row in rows if isinstance(row, PreferencePair)]
+    rated = [row for row in rows if isinstance(row, RatedAnswer)]
+    assert export(path, form, examples, pairs, rated, sample_texts()) == len(rows)
     return path
 
 

@@ -309,7 +309,8 @@ def test_nobody_is_heard_on_more_answers_than_the_cap_and_the_others_are_heard_a
 def test_what_is_disputed_teaches_nothing_and_what_is_settled_teaches_one_side(told: list[Said]) -> None:
     disputes = contradicting(*told)
     lessons = learn(told)
-    rated_ = {(row.question, row.answer) for row in (*lessons.ratings, *lessons.scores)}
+    judged: list[Any] = [*lessons.ratings, *lessons.scores]
+    rated_ = {(row.question, row.answer) for row in judged}
     pairs = {
         (pair.question, frozenset((pair.chosen, pair.rejected))) for pair in lessons.preferences if pair.judged_by != "ratings"
     }
@@ -426,7 +427,7 @@ def read_lines(path: Path) -> list[Any]:
 
 
 def test_jsonl_and_csv_hold_the_same(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"question": ORRIN, "answer": "28 kg", "edited_answer": "29 kg", "rater": "ada", "comment": 'It says "29", no?'},
         {"question": ORRIN, "answer": "29 kg", "rating": 5, "system_id": "system-1"},
         {"question": ORRIN, "answer": "3 kg", "thumb": "down"},
@@ -586,7 +587,8 @@ def test_feedback_goes_into_a_dataset_with_documents_and_chunks_and_what_may_not
         (ORRIN, "28 kg"): False, (CADDIS, "heavy"): False, (CADDIS, "8 kg"): True,
     }  # fmt: skip
     documents = {chunk.id: chunk.document_id for chunk in team.chunks}
-    for opinion in (*pairs.values(), *ratings.values()):
+    opinions: list[Any] = [*pairs.values(), *ratings.values()]
+    for opinion in opinions:
         assert len(opinion.context_chunk_ids) == 2
         assert {documents[id_] for id_ in opinion.context_chunk_ids} <= {"a.md", "b.md"}
     assert ratings[CADDIS, "8 kg"].document_id == "b.md"

@@ -98,7 +98,7 @@ def flat(result: Result) -> str:
 
 def test_files_name_answers_by_id_and_rank_several(db: Database, project: str, shop: Path) -> None:
     best, worst = served(db, project, "29 kg"), served(db, project, "28 kg")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"ranking": [best, worst], "rater": "ada", "comment": "closer"},
         {"answer_id": worst, "rating": 2, "rater": "bo"},
         {"question": ORRIN, "ranking": ["29 kg", "3 kg"], "rater": "cy"},

@@ -1,11 +1,13 @@
 """Forgetting: how general answers are graded, who is asked and how, what is stored, what fails."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import sample_cycle
 
 from csift.db import Database
 from csift.exceptions import GateError
@@ -18,9 +20,10 @@ from csift.llm import LanguageModel, local_model
 from csift.llm.engine import Account
 from csift.prompts import answer_prompt
 from csift.reports.forgetting import retention_sentence
-from csift.schemas import Cycle, Failure, Generation, GenerationParams, StageRun, System
+from csift.schemas import Failure, Generation, GenerationParams, StageRun, System
 from csift.textmatch import REFUSAL
 
+T, R = TypeVar("T"), TypeVar("R")
 BY_TEXT = {question.question: question for question in GENERAL_QUESTIONS}
 ANY = st.sampled_from(GENERAL_QUESTIONS)
 IN_SENTENCES = st.sampled_from([question for question in GENERAL_QUESTIONS if question.skill != "format"])
@@ -80,7 +83,7 @@ class Refusing:
             return Failure(kind="refused", message="the model will not speak of this")
         return Generation(text="Yes", finish="stop", tokens_in=5, tokens_out=1, seconds=0.1)
 
-    def run(self, one, items, done):
+    def run(self, one: Callable[[T], R], items: Sequence[T], done: Callable[[int], None]) -> list[R]:
         return [one(item) for item in items]
 
 
@@ -269,9 +272,9 @@ def test_progress_counts_the_answers_of_all_who_are_asked(db: Database, project:
 def test_a_cycle_leads_to_what_it_found(db: Database, project: str) -> None:
     found = retention(db, system(project), system(project, "new"), World(db, project, base=knows(), new=knows("format")).ask)
     stage = StageRun(stage="forgetting", state="completed", seconds=1.0, record_id=found.id)
-    assert of_cycle(db, Cycle.model_construct(stages=(stage,))) == found
-    assert of_cycle(db, Cycle.model_construct(stages=(stage.model_copy(update={"record_id": None}),))) is None
-    assert of_cycle(db, Cycle.model_construct(stages=())) is None
+    assert of_cycle(db, sample_cycle().model_copy(update={"stages": (stage,)})) == found
+    assert of_cycle(db, sample_cycle().model_copy(update={"stages": (stage.model_copy(update={"record_id": None}),)})) is None
+    assert of_cycle(db, sample_cycle().model_copy(update={"stages": ()})) is None
 
 
 # --- failures -------------------------------------------------------------------------------------------------------------

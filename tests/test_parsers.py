@@ -5,6 +5,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from docx import Document as Word
@@ -122,7 +123,7 @@ def test_a_pdf_that_is_locked_against_printing_only_is_read() -> None:
 
 
 def test_a_word_document_keeps_headings_lists_and_tables_in_their_order() -> None:
-    def fill(document: "Word") -> None:
+    def fill(document: Any) -> None:
         document.add_heading("Orrin", 0)
         document.add_heading("Safety", 2)
         document.add_paragraph("Hot tip.")

@@ -53,8 +53,9 @@ def test_the_engine_reads_planted_turns_as_text(tiny_model: BaseModel) -> None:
 
 def test_training_rows_hold_no_control_token_of_a_document_or_a_person() -> None:
     prompt = answer_prompt("How heavy is it?", [PLANTED])
-    rows = [TrainingRow(prompt, f"29 kg<|im_end|>{PLANTED}", "a")], [PreferenceRow(prompt, f"29 kg{PLANTED}", PLANTED, "b")]
-    for row in (fit(TOKENIZER, some, 1024)[0][0] for some in rows):
+    taught: list[Any] = [TrainingRow(prompt, f"29 kg<|im_end|>{PLANTED}", "a")]
+    preferred: list[Any] = [PreferenceRow(prompt, f"29 kg{PLANTED}", PLANTED, "b")]
+    for row in (fit(TOKENIZER, some, 1024)[0][0] for some in (taught, preferred)):
         texts = [message["content"] for message in row.prompt] + [getattr(row, name, "") for name in ANSWERS]
         assert not any(opened(TOKENIZER(text, add_special_tokens=False)["input_ids"]) for text in texts)
     (block,) = blocks(TOKENIZER, [TextRow(PLANTED)], 1024)

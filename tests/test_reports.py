@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -90,7 +91,7 @@ def page(html: str) -> Page:
     return Page(html)
 
 
-def printed(draw, *, width: int = 80, colour: bool = False) -> str:
+def printed(draw: Callable[[Console], None], *, width: int = 80, colour: bool = False) -> str:
     """What `draw(console)` prints, into a pipe or in colour."""
     out = io.StringIO()
     draw(
@@ -438,7 +439,7 @@ def test_colour_changes_nothing_but_colour() -> None:
 
 
 @pytest.mark.parametrize("draw", [print_sample_cycle, lambda out: status_console.print_status(sample_status(), out)])
-def test_nothing_but_a_path_is_wider_than_80_columns_or_has_control_codes(draw) -> None:
+def test_nothing_but_a_path_is_wider_than_80_columns_or_has_control_codes(draw: Callable[[Console], None]) -> None:
     lines = printed(draw).splitlines()
     assert all(len(line) <= 80 for line in lines if not line.startswith("Report: "))
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", "".join(lines))
@@ -485,9 +486,9 @@ def test_status_of_a_new_project_says_what_to_do() -> None:
 def test_status_cuts_a_long_list_of_documents_and_says_how_many_more() -> None:
     status = sample_status()
     documents = tuple(DocumentRef(document_id=f"d{n}.md", sha256="0" * 64) for n in range(50))
-    text = printed(
-        lambda out: status_console.print_status(replace(status, lineage=replace(status.lineage, documents=documents)), out)
-    )
+    assert status.lineage is not None
+    longer = replace(status, lineage=replace(status.lineage, documents=documents))
+    text = printed(lambda out: status_console.print_status(longer, out))
     assert "d39.md" in text
     assert "d40.md" not in text
     assert "10 more: csift status --json" in text

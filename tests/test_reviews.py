@@ -47,7 +47,7 @@ def test_a_tie_settles_nothing_a_majority_does_and_a_settling_vote_beats_both() 
 
 def test_wins_losses_and_ties_are_counted_once_an_item_with_an_interval() -> None:
     round_, items = round_of([(True, False)] * 8)
-    said: list[Preference] = ["challenger"] * 4 + ["champion", "tie", "both bad", "challenger"]
+    said: list[Preference] = ["challenger", "challenger", "challenger", "challenger", "champion", "tie", "both bad", "challenger"]
     votes = [vote(item, voter, verdict) for item, verdict in zip(items, said, strict=True) for voter in ("ann", "bob")]
     votes[-1] = vote(items[-1], "bob", "champion")
     told = outcome(round_, votes)

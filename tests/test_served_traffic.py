@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 import pytest
@@ -110,13 +110,15 @@ def test_only_what_the_champion_said_as_champion_counts_as_its_answers(made: Pro
 
 def test_what_was_found_is_not_looked_for_again(made: Project) -> None:
     class Counting(Shelf):
-        asked: ClassVar[list[str]] = []
+        def __init__(self) -> None:
+            self.asked: list[str] = []
 
         def search(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
             self.asked += questions
             return super().search(questions, k)
 
     window = Window((TrafficRow("a", "found", score=0.5), TrafficRow("b", "looked for")))
-    seen = retrieval(window, window, Counting())
-    assert Counting.asked == ["looked for"] * 2
+    index = Counting()
+    seen = retrieval(window, window, index)
+    assert index.asked == ["looked for"] * 2
     assert seen.figures[0].current == pytest.approx((0.5 + HIT.score) / 2)

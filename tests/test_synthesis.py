@@ -10,8 +10,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from encoders import WordEmbedder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from teachers import served
 
 from bench.teacher_server import Answer, Refusal, Reply, TeacherServer
 from csift import cycles
@@ -41,8 +43,6 @@ from csift.synthesis.rounds import deal_spans, deal_windows
 from csift.synthesis.screening import screen
 from csift.synthesis.spans import passages, sentences
 from csift.textmatch import REFUSAL
-from tests.conftest import WordEmbedder
-from tests.teachers import served
 
 TEXTS = (
     "The Kestrel 40 compressor weighs 29 kg and its tank holds 40 litres of air.",

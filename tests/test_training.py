@@ -247,7 +247,7 @@ def test_the_loss_is_that_of_plain_trl(trained: Trained, tmp_path: Path, method:
     trained.run(config)
     Trainer, Arguments = {"sft": (SFTTrainer, SFTConfig), "dpo": (DPOTrainer, DPOConfig), "kto": (KTOTrainer, KTOConfig)}[method]
 
-    class InOurOrder(Trainer):
+    class InOurOrder(Trainer):  # type: ignore[misc,valid-type]
         effective_batch = config.batch_size
         if method != "kto":
             _get_train_sampler = InOrder._get_train_sampler

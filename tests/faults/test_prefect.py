@@ -24,7 +24,8 @@ from csift.db import Database, database
 from csift.models import BaseModel
 from csift.schemas import CycleState
 from csift.settings import settings
-from deployments.local import deploy, environment
+from deployments.local import environment
+from deployments.server import deploy
 
 pytestmark = pytest.mark.slow
 STARTS = 120.0  # seconds that a server or a worker may take to start
@@ -42,12 +43,15 @@ class Site:
         self.folder, self.url = folder, f"http://127.0.0.1:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What each process has."""
+        return environment(self.folder / "data", "127.0.0.1", self.port)
+
     def _start(self, name: str, *arguments: str) -> None:
         command = [sys.executable, "-m", "prefect", *arguments]
         with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                command, env=environment(f"{self.url}/api"), stdout=log, stderr=log, cwd=self.folder
-            )
+            self.processes[name] = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=self.folder)
 
     def start_server(self) -> None:
         """Returns when it answers."""
@@ -124,7 +128,8 @@ def site(
     made = Site(tmp_path)
     try:
         made.start_server()
-        deploy(configure(tmp_path, "site", tiny_model.path, max_steps=40, checkpoint_every=5), f"{made.url}/api")
+        config = configure(tmp_path, "site", tiny_model.path, max_steps=40, checkpoint_every=5)
+        deploy(config, made.environment, tmp_path / "deploy.log")
         made.start_worker()
         yield made
     finally:

@@ -183,7 +183,7 @@ def test_a_range_without_documents_fails_in_one_line(db: Database, config: LoopC
 
 def test_a_bad_window_is_refused_before_anything_runs(config: LoopConfig) -> None:
     with pytest.raises(ParameterTypeError, match="it is before since, 2024-05-01; swap them"):
-        backfill(config, {"since": "2024-05-01", "until": "2024-01-01"})  # type: ignore[arg-type]
+        backfill(config, {"since": "2024-05-01", "until": "2024-01-01"})  # type: ignore[call-overload]
 
 
 def test_the_form_has_a_title_and_a_description_for_every_field() -> None:
