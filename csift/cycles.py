@@ -73,7 +73,7 @@ def skip(db: Database, project: str, trigger: str, scheduled_at: datetime, reaso
 
 @steady
 def note(db: Database, id_: str, **columns: str | None) -> None:
-    """Sets columns of the cycle's row: fingerprint, drift_id, decision_id, report_uri, state, reason."""
+    """Sets columns of the cycle's row: fingerprint, drift_id, decision_id, report_uri, run_url, state, reason."""
     with db.session() as session:
         session.execute(sa.update(CycleRow).where(CycleRow.id == id_).values(columns))
 
@@ -136,6 +136,7 @@ def load(db: Database, id_: str) -> Cycle:
         decision_id=row.decision_id,
         drift_id=row.drift_id,
         report_uri=row.report_uri,
+        run_url=row.run_url,
     )
 
 

@@ -63,6 +63,7 @@ class Spent:
     calls: int
     usd: float
     reported: bool
+    run_url: str | None
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ def _spent(db: Database, project: str) -> tuple[Spent, ...]:
             sa.func.count(CallRow.id),
             sa.func.sum(CallRow.cost_usd),
             CycleRow.report_uri.is_not(None),
+            CycleRow.run_url,
         )
         .outerjoin(CallRow, CallRow.cycle_id == CycleRow.id)
         .where(CycleRow.project == project)
@@ -154,4 +156,4 @@ def _spent(db: Database, project: str) -> tuple[Spent, ...]:
     )
     with db.session() as session:
         rows = session.execute(wanted).tuples().all()
-    return tuple(Spent(id_, at, calls, float(usd or 0), reported) for id_, at, calls, usd, reported in reversed(rows))
+    return tuple(Spent(id_, at, calls, float(usd or 0), reported, url) for id_, at, calls, usd, reported, url in reversed(rows))

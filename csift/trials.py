@@ -89,21 +89,24 @@ def count(db: Database, id_: str, dropped: int, failed: int) -> None:
         session.execute(sa.update(TrialRow).where(TrialRow.id == id_).values(more))
 
 
-def shadow_pairs(
-    db: Database, project: str, system_id: str | None = None, since: datetime | None = None, limit: int | None = None
-) -> list[ShadowPair]:
-    """What champion and shadow said to the same questions, the newest first; of one challenger, where it is named."""
+def find(db: Database, project: str, id_: str) -> Trial | None:
+    """A trial of the project, or None where there is no such."""
+    with db.session() as session:
+        row = session.scalar(sa.select(TrialRow).where(TrialRow.project == project, TrialRow.id == id_))
+    return _trial(row) if row else None
+
+
+def shadow_pairs(db: Database, trial: Trial) -> list[ShadowPair]:
+    """What champion and shadow said to the same questions while the trial went on, the newest first."""
     wanted = (
         sa.select(ServedAnswerRow.record, ShadowAnswerRow.record)
         .join(ShadowAnswerRow, ShadowAnswerRow.answer_id == ServedAnswerRow.id)
-        .where(ShadowAnswerRow.project == project, ServedAnswerRow.project == project)
+        .where(ShadowAnswerRow.project == trial.project, ServedAnswerRow.project == trial.project)
+        .where(ShadowAnswerRow.system_id == trial.system_id, ShadowAnswerRow.at >= trial.began_at)
         .order_by(ShadowAnswerRow.at.desc(), ShadowAnswerRow.answer_id)
-        .limit(limit)
     )
-    if system_id is not None:
-        wanted = wanted.where(ShadowAnswerRow.system_id == system_id)
-    if since is not None:
-        wanted = wanted.where(ShadowAnswerRow.at >= since)
+    if trial.ended_at is not None:
+        wanted = wanted.where(ShadowAnswerRow.at <= trial.ended_at)
     with db.session() as session:
         rows = session.execute(wanted).all()
     return [ShadowPair(served=ServedAnswer.model_validate(one), shadow=ShadowAnswer.model_validate(other)) for one, other in rows]
@@ -115,7 +118,7 @@ def compare(db: Database, trial: Trial) -> TrialReport:
     if trial.kind == "canary":
         arms = [_served_arm(db, trial, system_id) for system_id in (trial.champion_id, trial.system_id)]
         return TrialReport(trial=trial, champion=arms[0], challenger=arms[1], same=None)
-    pairs = [pair for pair in shadow_pairs(db, trial.project, trial.system_id, trial.began_at) if _within(trial, pair.shadow.at)]
+    pairs = shadow_pairs(db, trial)
     same = sum(_plain(pair.served.answer) == _plain(pair.shadow.answer) for pair in pairs)
     return TrialReport(
         trial=trial,

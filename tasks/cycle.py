@@ -9,6 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from prefect.utilities.urls import url_for
 
 from csift import alerts, approvals, cycles, feedback, registry, triggers
 from csift.config import LoopConfig
@@ -51,6 +52,7 @@ def cycle(config: LoopConfig, trigger: str) -> Iterator[CycleRun]:
             lease = held.enter_context(hold(db, cycle_lease(config.project)))
             approvals.close_expired(db, config.project)
             id_ = cycles.begin(db, config.project, trigger, scheduled_time())
+            cycles.note(db, id_, run_url=url_for("flow-run", flow_run.id))
         except LEFT as error:
             send(alerts.cycle_unrecorded(config.project, trigger, str(error)))
             raise

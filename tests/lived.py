@@ -43,6 +43,7 @@ NAMES = (
     "Oak", "Pine", "Quince", "Rowan", "Sorrel", "Teak", "Upas", "Viburnum", "Willow", "Yew",
 )  # fmt: skip
 NIGHTS = 12
+PREFECT = "http://127.0.0.1:4200/runs/flow-run"
 ACCURACIES = (0.42, 0.42, 0.45, 0.61, 0.60, 0.62, 0.59, 0.61, 0.71, 0.70, 0.73, 0.72)
 PROMOTED = (3, 8)
 
@@ -158,7 +159,7 @@ def _night(
         store.put(page_key(decision.id), b"<!doctype html><title>decision</title>")
     cycle = cycles.begin(db, project, "schedule", at)
     uri = store.put(f"reports/{cycle}.html", b"<!doctype html><title>run report</title>")
-    cycles.note(db, cycle, decision_id=decision.id, report_uri=uri, state="completed")
+    cycles.note(db, cycle, decision_id=decision.id, report_uri=uri, run_url=f"{PREFECT}/{night}", state="completed")
     _dated(db, DecisionRow.__table__, decision.id, "created_at", at)
     _dated(db, CycleRow.__table__, cycle, "started_at", at)
     return decision, cycle

@@ -435,6 +435,7 @@ def sample_cycle(state: CycleState = CycleState.COMPLETED, reason: str = "first 
         decision_id=None,
         drift_id="drift-eccbc87e4b5ce2fe",
         report_uri=None,
+        run_url=None,
     )
 
 

@@ -10,12 +10,14 @@ import httpx
 import pytest
 from answerers import BROKEN, SHADOWED, Running, Serve, saying, servers_of, wrote
 from champions import Project
+from desks import Browser
 
-from csift import registry, trials
+from csift import registry, reviews, trials
 from csift.db import Database
 from csift.exceptions import GateError
 from csift.reports.trial import print_trial
-from csift.schemas import ShadowPair, TrialReport
+from csift.schemas import ReviewVote, ShadowPair, Trial, TrialReport
+from csift.serving.api import create_app
 
 
 @pytest.fixture
@@ -192,8 +194,13 @@ def shadowed(made: Project, serve: Serve, share: float = 1.0) -> Running:
     return running
 
 
+def shadow(made: Project) -> Trial:
+    """The newest trial."""
+    return next(filter(None, [trials.newest(made.db, made.name)]))
+
+
 def pairs(made: Project, count: int) -> list[ShadowPair]:
-    return waiting_for(lambda: len(found := trials.shadow_pairs(made.db, made.name)) >= count and found)  # type: ignore[no-any-return]
+    return waiting_for(lambda: len(found := trials.shadow_pairs(made.db, shadow(made))) >= count and found)  # type: ignore[no-any-return]
 
 
 def test_a_shadow_answers_unseen_and_is_kept_beside_the_champion(made: Project, serve: Serve) -> None:
@@ -206,7 +213,6 @@ def test_a_shadow_answers_unseen_and_is_kept_beside_the_champion(made: Project, 
     assert pair.served.answer == wrote(running).replace("29 kg", "<WEIGHT>")
     assert pair.shadow.answer == saying(made.system(2).id).replace("29 kg", "<WEIGHT>")
     assert pair.shadow.system_id == made.system(2).id and pair.shadow.sources == pair.served.sources
-    assert trials.shadow_pairs(made.db, made.name, made.system(3).id) == []
 
 
 def test_a_shadow_that_cannot_keep_up_delays_nobody_and_what_it_leaves_out_is_counted(made: Project, serve: Serve) -> None:
@@ -234,8 +240,34 @@ def test_a_shadow_waits_while_somebody_waits_for_an_answer(made: Project, serve:
         writer = running.writers[made.system(2).id]
         waiting_for(lambda: writer.asked == 2)
         assert len(writer.batches) == 1  # the warm-up
-        assert trials.shadow_pairs(made.db, made.name) == []
+        assert trials.shadow_pairs(made.db, shadow(made)) == []
     pairs(made, 1)
+
+
+def test_people_review_what_champion_and_shadow_said_blind(made: Project, serve: Serve) -> None:
+    running = shadowed(made, serve)
+    running.server.trying.follow()
+    for count, question in enumerate(("How heavy is it?", "What is it?", "how heavy is it", "Who made it?"), start=1):
+        assert running.ask(question).is_success
+        pairs(made, count)
+    trial = shadow(made)
+    browser = Browser(create_app(running.server)).named("Ann")
+    assert "0 of 3 reviewed by you" in (page := browser.get("/review").text) and "What people asked" in page
+    for number in (1, 2, 3):
+        page = browser.get(f"/review/{trial.id}/{number}").text
+        assert "nobody has labelled it" in page and "Right answer" not in page
+        assert page.index("<main") < page.index(("How heavy is it?", "What is it?", "Who made it?")[number - 1])
+        page = browser.send(f"/review/{trial.id}/{number}", {"verdict": "first"}).text
+    assert "What reviewers say" in page and "held against the judge" not in page
+    told = reviews.outcome(reviews.load_round(made.db, made.name, trial.id), cast(made, trial))
+    assert told.wins + told.losses == 3 and told.judge is None
+    assert {vote.challenger_system_id for vote in cast(made, trial)} == {made.system(2).id}
+    with pytest.raises(GateError, match=trial.id):
+        reviews.load_round(made.db, "another", trial.id)
+
+
+def cast(made: Project, trial: Trial) -> list[ReviewVote]:
+    return reviews.votes_of(made.db, made.name, trial.id)
 
 
 # --- side by side ---------------------------------------------------------------------------------------------------------

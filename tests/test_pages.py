@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from desks import Browser, desk
 from fastapi import FastAPI
-from lived import Lived
+from lived import PREFECT, Lived
 from samples import SCRIPT
+from starlette.testclient import TestClient
 
 from csift import feedback, reviews, written_labels
 from csift.db import Database, database
 from csift.hashing import content_id
+from csift.schemas import FeedbackRecord
 from csift.serving import keys
 from csift.serving.access import Doors
 from csift.serving.api import create_app
@@ -407,6 +409,27 @@ def test_who_has_not_finished_is_not_told_what_others_said_and_who_has_is(open_a
     assert "Reviewers with each other" in review_all(second, lived, lambda number: "tie").text
 
 
+def test_what_people_contradict_is_settled_by_a_reviewer_and_by_nobody_who_only_asks(
+    guarded: Server, secrets: dict[str, str], db: Database, name: str
+) -> None:
+    question = f"How heavy is {name}, {SCRIPT}?"
+    said = {"question": question, "answer": "29 kg", "comment": SCRIPT}
+    feedback.save(db, PROJECT, [FeedbackRecord.of(**said, thumb=thumb, rater=thumb) for thumb in ("up", "down")])
+    (dispute,) = [one for one in feedback.disputes(db, PROJECT) if one.question == question]
+    app = create_app(guarded)
+    reviewer = Browser(app).signed_in(secrets["review"])
+    assert "people say opposite things" in reviewer.get("/review").text
+    page = reviewer.get("/review/feedback").text
+    assert question in unescape(page) and SCRIPT not in page and "1 called it good" in page
+    where = f"/review/feedback/{dispute.id}"
+    assert reviewer.send(where, {"verdict": "maybe"}).status_code == 400
+    assert reviewer.send("/review/feedback/dispute-none", {"verdict": "good"}).status_code == 404
+    assert 'value="bad" aria-pressed="true"' in reviewer.send(where, {"verdict": "bad"}).text
+    assert feedback.settlements(db, PROJECT)[dispute.id] == "bad"
+    assert Browser(app).signed_in(secrets["ask"]).send(where, {"verdict": "good"}).status_code == 403
+    assert feedback.settlements(db, PROJECT)[dispute.id] == "bad"
+
+
 # --- labels ---------------------------------------------------------------------------------------------------------------
 
 
@@ -432,6 +455,23 @@ def test_a_label_is_written_about_a_held_out_document_and_withdrawn_by_who_wrote
     assert kept.id not in {one.id for one in written_labels.written(db, PROJECT)}
 
 
+def test_a_defect_is_told_to_people_as_a_page_and_to_programs_as_json(
+    served: tuple[Server, Lived], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object, **named: object) -> None:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr("csift.serving.pages.labelling.written_labels.held_out", broken)
+    monkeypatch.setattr("csift.serving.asking.answer", broken)
+    browser = Browser(create_app(served[0]))
+    browser.client = TestClient(browser.client.app, base_url="http://localhost", raise_server_exceptions=False)
+    page = browser.get("/review/labels")
+    assert page.status_code == 500 and "<main" in page.text and "of ours" not in page.text
+    asked = {"model": PROJECT, "messages": [{"role": "user", "content": "How heavy?"}]}
+    told = browser.client.post("/v1/chat/completions", json=asked)
+    assert told.status_code == 500 and told.json()["error"]["code"] == "internal_error" and "of ours" not in told.text
+
+
 # --- dashboard and lineage ------------------------------------------------------------------------------------------------
 
 
@@ -445,6 +485,7 @@ def test_the_dashboard_leads_from_numbers_to_their_evidence(browser: Browser, li
     ):
         assert f'<a href="{link}">{number}</a>' in page
         assert browser.get(link).status_code == 200
+    assert f'<a href="{PREFECT}/11">Prefect run</a>' in page
     assert page.count("<svg") == 6  # three plots, for a screen and for a telephone
     assert "71.0% (59.0 to 82.0)" in page  # of who was promoted then
     assert "2 of them promotions" in page and "12 decisions in life 1" in page
@@ -454,7 +495,7 @@ def test_who_reviews_sees_the_numbers_and_not_what_would_tell_whose_answers_are_
     guarded: Server, secrets: dict[str, str]
 ) -> None:
     page = Browser(create_app(guarded)).signed_in(secrets["review"]).get("/dashboard").text
-    assert "72.0%" in page and "/evidence/" not in page and "/lineage/" not in page
+    assert "72.0%" in page and "/evidence/" not in page and "/lineage/" not in page and PREFECT not in page
 
 
 def test_the_lineage_leads_from_documents_to_the_decision(browser: Browser, lived: Lived) -> None:

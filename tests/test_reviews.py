@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import sample_eval_report, sample_eval_set, sample_system
 
-from csift.reviews import Pair, Round, contested, outcome, settled
+from csift.reviews import Round, contested, judged_pair, outcome, settled
 from csift.schemas import PREFERENCES, EvalReport, Preference, ReviewVote
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -15,7 +15,7 @@ AT = datetime(2026, 11, 22, tzinfo=UTC)
 
 def vote(item: str, voter: str, verdict: Preference, settles: bool = False, minutes: int = 0) -> ReviewVote:
     return ReviewVote(
-        project="p", decision_id="d", item_id=item, voter=voter, champion_system_id="c", challenger_system_id="h",
+        project="p", round_id="d", item_id=item, voter=voter, champion_system_id="c", challenger_system_id="h",
         champion_first=True, verdict=verdict, at=AT + timedelta(minutes=minutes), settles=settles,
     )  # fmt: skip
 
@@ -30,8 +30,8 @@ def round_of(judged: list[tuple[bool | None, bool | None]]) -> tuple[Round, list
         return sample_eval_report(sample_system(), part, [*(row[side] for row in judged)])
 
     pairs = zip(report(0).answers, report(1).answers, strict=True)
-    shown = tuple(Pair(number, *pair) for number, pair in enumerate(pairs, start=1))
-    return Round("p", "d", "c", "h", shown, len(shown), 0), [item.id for item in items]
+    shown = tuple(judged_pair(number, *pair) for number, pair in enumerate(pairs, start=1))
+    return Round("p", "d", "decision", "c", "h", shown, len(shown), 0), [item.id for item in items]
 
 
 def test_a_tie_settles_nothing_a_majority_does_and_a_settling_vote_beats_both() -> None:
@@ -76,7 +76,7 @@ def test_people_are_held_against_the_judge_where_it_judged_both_answers() -> Non
 
 def test_a_judge_that_failed_everywhere_is_not_compared() -> None:
     round_, items = round_of([(None, True), (None, True), (True, False)])
-    alone = Round("p", "d", "c", "h", round_.pairs[:2], 2, 0)
+    alone = Round("p", "d", "decision", "c", "h", round_.pairs[:2], 2, 0)
     assert outcome(alone, [vote(items[0], "ann", "tie")]).judge is None
 
 

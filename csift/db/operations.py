@@ -45,6 +45,7 @@ class CycleRow(Base):
     decision_id: Mapped[str | None]
     drift_id: Mapped[str | None]
     report_uri: Mapped[str | None]
+    run_url: Mapped[str | None]
     reused_calls: Mapped[int] = mapped_column(default=0)
 
 

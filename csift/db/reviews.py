@@ -13,7 +13,7 @@ class ReviewVoteRow(Base):
 
     __tablename__ = "review_votes"
     project: Mapped[str] = mapped_column(primary_key=True)
-    decision_id: Mapped[str] = mapped_column(primary_key=True)
+    round_id: Mapped[str] = mapped_column(primary_key=True)
     item_id: Mapped[str] = mapped_column(primary_key=True)
     voter: Mapped[str] = mapped_column(primary_key=True)
     record: Mapped[dict[str, Any]]

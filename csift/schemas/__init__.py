@@ -41,7 +41,7 @@ from csift.schemas.examples import (
     ScoredAnswer,
     SynthesisReport,
 )
-from csift.schemas.feedback import Critique, Deletion, Dispute, Ranking, SettledAs
+from csift.schemas.feedback import SETTLED_AS, Critique, Deletion, Dispute, Ranking, SettledAs
 from csift.schemas.forgetting import GeneralAnswer, GeneralScore, Retention, SkillRetention
 from csift.schemas.judging import (
     Approval,
@@ -82,6 +82,7 @@ from csift.schemas.operations import (
 from csift.schemas.pairwise import PairItem, PairVerdict, Winner
 from csift.schemas.reviews import PREFERENCES, Preference, ReviewVote, WrittenLabel
 from csift.schemas.serving import (
+    Answered,
     ApiKey,
     ArmReport,
     Role,
@@ -97,9 +98,11 @@ from csift.schemas.systems import Adapter, CustomModel, Generation, GenerationPa
 __all__ = [
     "METHODS",
     "PREFERENCES",
+    "SETTLED_AS",
     "STYLES",
     "AccuracyWatch",
     "Adapter",
+    "Answered",
     "ApiKey",
     "Approval",
     "ApprovalAnswer",

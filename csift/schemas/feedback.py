@@ -1,7 +1,7 @@
 """What people and the critic say of answers, what of it is disputed, and what was deleted."""
 
 from datetime import datetime
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,7 @@ from csift.schemas.base import Record
 from csift.schemas.operations import Text
 
 SettledAs = Literal["good", "bad", "neither"]
+SETTLED_AS: tuple[SettledAs, ...] = get_args(SettledAs)
 
 
 class Ranking(Record):

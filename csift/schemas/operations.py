@@ -204,3 +204,4 @@ class Cycle(Record):
     decision_id: str | None
     drift_id: str | None
     report_uri: str | None
+    run_url: str | None  # of the Prefect run in Prefect's UI; None where no server's UI shows it

@@ -12,12 +12,13 @@ PREFERENCES: tuple[Preference, ...] = get_args(Preference)
 class ReviewVote(Record):
     """Which of two answers a person prefers, without having been told whose they are.
 
-    `item_id` is of the decision's eval set; `champion_first` is the order in which this person was shown the answers. A vote that
+    `round_id` is that of the decision or of the trial whose answers they are, `item_id` that of the eval item or of the served
+    answer; `champion_first` is the order in which this person was shown the answers. A vote that
     `settles` was asked for because those before it differed; it decides, and says nothing of how well people agree.
     """
 
     project: str
-    decision_id: str
+    round_id: str
     item_id: str
     voter: str
     champion_system_id: str

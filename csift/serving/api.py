@@ -152,6 +152,11 @@ def _add_errors(app: FastAPI) -> None:
         log.error("%s %s: %s", request.method, request.url.path, error)
         return _error(request, 503, "unavailable", "the answer cannot be made at the moment; the server's log says why", 5)
 
+    @app.exception_handler(Exception)
+    async def defect(request: Request, error: Exception) -> Response:
+        """The server writes the traceback into its log."""
+        return _error(request, 500, "internal_error", "csift has a defect here, told in the server's log; please report it")
+
 
 def _error(
     request: Request, status: int, code: str, message: str, retry_after: int | None = None, param: str | None = None

@@ -120,7 +120,7 @@ def test_a_third_person_settles_what_two_see_differently(served: tuple[str, Live
             page.get_by_role("link", name="Question 20", exact=True).click()
         with page.expect_navigation():
             page.keyboard.press("t")
-        expect(page.get_by_text("Nothing waits for you")).to_be_visible()
+        expect(page.get_by_text("No question waits for you")).to_be_visible()
     item = reviews.load_round(db, PROJECT, lived.decision.id).pairs[-1].item_id
     votes = [vote for vote in reviews.votes_of(db, PROJECT, lived.decision.id) if vote.item_id == item]
     assert [vote.voter for vote in votes if vote.settles] == ["Dot"] and reviews.settled(votes) == "tie"

@@ -70,6 +70,7 @@ def test_a_cycle_runs_every_stage_and_leaves_its_evidence(db: Database, config: 
     assert [point.step for point in registry.load_losses(db, challenger or "")] == [1, 2, 3]
     page = Path(cycle.report_uri or "").read_text()
     assert decision.id in page and "How heavy is the Birch pump?" in page
+    assert "/runs/flow-run/" in (cycle.run_url or "")
     assert "Of 120 general questions the challenger got" in page
     assert cycle.cost.calls > 0 and cycle.cost.tokens_in > 0
 

@@ -7,7 +7,7 @@ from fastapi.staticfiles import StaticFiles
 
 from csift.reports.page import STYLESHEET
 from csift.serving.asking import Server
-from csift.serving.pages import ask, dashboard, entrance, evidence, labelling, lineage, review
+from csift.serving.pages import ask, contradictions, dashboard, entrance, evidence, labelling, lineage, review
 from csift.serving.pages.desk import STATIC, Desk
 
 _API = ("/v1/", "/health", "/openapi.json")
@@ -16,7 +16,7 @@ _API = ("/v1/", "/health", "/openapi.json")
 def add_pages(app: FastAPI, server: Server) -> None:
     """Adds the routes of the pages; they are no part of the API's description."""
     desk = app.state.desk = Desk(server)
-    for group in (entrance, ask, review, labelling, dashboard, lineage, evidence):
+    for group in (entrance, ask, contradictions, review, labelling, dashboard, lineage, evidence):
         app.include_router(group.routes(desk), include_in_schema=False)
     app.add_api_route("/static/style.css", _stylesheet, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC))

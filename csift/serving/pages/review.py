@@ -7,10 +7,10 @@ from functools import cached_property
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from csift import reviews
+from csift import feedback, reviews
 from csift.db.base import now
 from csift.exceptions import GateError
-from csift.reviews import Pair, Round
+from csift.reviews import Outcome, Pair, Round
 from csift.schemas import PREFERENCES, Preference, ReviewVote
 from csift.serving.access import Denied
 from csift.serving.asking import Server
@@ -27,25 +27,15 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.get("/review")
     def overview(request: Request, visit: Visit = reviewer) -> Response:
-        round_ = reviews.latest_round(server.db, server.project)
-        part = _Part(server, round_, visit.person) if round_ else None
-        return desk.page(
-            request,
-            visit,
-            "review.html",
-            round=round_,
-            left=part.left() if part else [],
-            # who has not voted on all is not told what others said
-            outcome=reviews.outcome(part.round, part.votes) if part and part.votes and not part.left() else None,
-            disputed=part.disputed() if part else [],
-            again=[number for number in part.open() if number not in part.disputed()] if part and not part.left() else [],
-        )
+        parts = [_Part(server, round_, visit.person) for round_ in reviews.open_rounds(server.db, server.project)]
+        contradicted = sum(dispute.settled is None for dispute in feedback.disputes(server.db, server.project))
+        return desk.page(request, visit, "review.html", parts=parts, contradicted=contradicted)
 
-    @router.get("/review/{decision_id}/{number}")
-    def pair(request: Request, decision_id: str, number: int, visit: Visit = reviewer, settle: bool = False) -> Response:
+    @router.get("/review/{round_id}/{number}")
+    def pair(request: Request, round_id: str, number: int, visit: Visit = reviewer, settle: bool = False) -> Response:
         if visit.person is None:
             return to("/review")
-        part, shown = _find(server, decision_id, number, visit.person)
+        part, shown = _find(server, round_id, number, visit.person)
         own, first = part.own(shown), part.champion_first(shown)
         return desk.page(
             request,
@@ -58,17 +48,17 @@ def routes(desk: Desk) -> APIRouter:
             settle=settle,
         )
 
-    @router.post("/review/{decision_id}/{number}")
-    def vote(decision_id: str, number: int, post: Post = sent) -> Response:
+    @router.post("/review/{round_id}/{number}")
+    def vote(round_id: str, number: int, post: Post = sent) -> Response:
         if post.visit.person is None:
             raise Denied(400, "invalid_request_error", "say your name on the review page first")
-        part, shown = _find(server, decision_id, number, post.visit.person)
+        part, shown = _find(server, round_id, number, post.visit.person)
         settle = bool(post["settle"])
         if settle and number not in part.disputed():
             raise Denied(409, "invalid_request_error", "this question is not yours to settle: it is settled, or you voted on it")
         part.cast(shown, post["verdict"], settle)
         onward = None if settle else _next(part.left(without=shown), number)
-        return to(f"/review/{decision_id}/{onward}" if onward else "/review")
+        return to(f"/review/{round_id}/{onward}" if onward else "/review")
 
     return router
 
@@ -84,7 +74,7 @@ class _Part:
     @cached_property
     def votes(self) -> list[ReviewVote]:
         """As they were when first asked for."""
-        return reviews.votes_of(self.server.db, self.round.project, self.round.decision_id)
+        return reviews.votes_of(self.server.db, self.round.project, self.round.id)
 
     def own(self, shown: Pair) -> ReviewVote | None:
         return next((vote for vote in self.votes if vote.item_id == shown.item_id and vote.voter == self.person), None)
@@ -97,10 +87,17 @@ class _Part:
     def disputed(self) -> list[int]:
         """Numbers of the questions that they may settle: the votes on them differ, and none is theirs."""
         seen = {vote.item_id for vote in self.votes if vote.voter == self.person}
-        return [number for number in self.open() if self.round.pairs[number - 1].item_id not in seen]
+        return [number for number in self._open() if self.round.pairs[number - 1].item_id not in seen]
 
-    def open(self) -> list[int]:
-        """Numbers of the questions on which the votes differ."""
+    def again(self) -> list[int]:
+        """Numbers of the disputed questions that they voted on themselves; none before they voted on all."""
+        return [] if self.left() else [number for number in self._open() if number not in self.disputed()]
+
+    def outcome(self) -> Outcome | None:
+        """What reviewers say; None before this person voted on all, who is not to be told what others said."""
+        return reviews.outcome(self.round, self.votes) if self.votes and not self.left() else None
+
+    def _open(self) -> list[int]:
         differ = reviews.contested(self.votes)
         return [pair.number for pair in self.round.pairs if pair.item_id in differ]
 
@@ -108,7 +105,7 @@ class _Part:
         """The order as it was when they voted, else one drawn for them that stays when the page is loaded again."""
         if own := self.own(shown):
             return own.champion_first
-        drawn = self.server.sessions.draw("order", self.round.decision_id, shown.item_id, str(self.person))
+        drawn = self.server.sessions.draw("order", self.round.id, shown.item_id, str(self.person))
         return int(drawn, 16) % 2 == 0
 
     def cast(self, shown: Pair, said: str, settle: bool) -> None:
@@ -116,7 +113,7 @@ class _Part:
         first = self.champion_first(shown)
         vote = ReviewVote(
             project=self.round.project,
-            decision_id=self.round.decision_id,
+            round_id=self.round.id,
             item_id=shown.item_id,
             voter=str(self.person),
             champion_system_id=self.round.champion_system_id,
@@ -129,11 +126,11 @@ class _Part:
         reviews.cast(self.server.db, vote)
 
 
-def _find(server: Server, decision_id: str, number: int, person: str) -> tuple[_Part, Pair]:
+def _find(server: Server, round_id: str, number: int, person: str) -> tuple[_Part, Pair]:
     try:
-        round_ = reviews.load_round(server.db, server.project, decision_id)
+        round_ = reviews.load_round(server.db, server.project, round_id)
     except GateError:
-        raise Denied(404, "not_found", "there is no such decision to review") from None
+        raise Denied(404, "not_found", "there is no such round to review") from None
     if not 1 <= number <= len(round_.pairs):
         raise Denied(404, "not_found", f"this round has {len(round_.pairs)} questions")
     return _Part(server, round_, person), round_.pairs[number - 1]

@@ -11,12 +11,12 @@ down_revision = '0015'
 def upgrade() -> None:
     op.create_table('review_votes',
     sa.Column('project', sa.String(), nullable=False),
-    sa.Column('decision_id', sa.String(), nullable=False),
+    sa.Column('round_id', sa.String(), nullable=False),
     sa.Column('item_id', sa.String(), nullable=False),
     sa.Column('voter', sa.String(), nullable=False),
     sa.Column('record', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
     sa.Column('at', sa.DateTime(timezone=True), nullable=False),
-    sa.PrimaryKeyConstraint('project', 'decision_id', 'item_id', 'voter', name=op.f('pk_review_votes'))
+    sa.PrimaryKeyConstraint('project', 'round_id', 'item_id', 'voter', name=op.f('pk_review_votes'))
     )
     op.create_table('written_labels',
     sa.Column('project', sa.String(), nullable=False),
