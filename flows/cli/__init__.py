@@ -108,6 +108,7 @@ def main() -> None:
         benchmark,
         champion,
         dataset,
+        deploy,
         doctor,
         evalset,
         export,

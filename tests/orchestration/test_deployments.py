@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +12,19 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.templating import apply_values
+from samples import sample_toml
+from typer.testing import CliRunner, Result
 
 from csift.config import LoopConfig, load_config
-from csift.settings import Settings
+from csift.settings import Settings, settings
 from deployments.server import POOLS, PREFECT_YAML
+from flows.cli import app, deploy, up  # noqa: F401  two commands, or Typer takes the one for the program
 
 ROOT = PREFECT_YAML.parent
+PROJECT = "t-deployed"
 LOOPS = ["nightly", "build-dataset", "backfill", "monitor", "benchmark"]
 DEPLOYMENTS = [*LOOPS[:-1], "approve", LOOPS[-1], "train"]
 
@@ -144,3 +150,43 @@ def test_a_bad_value_is_refused_by_the_server_and_no_run_is_made(section: str, f
         assert refused.value.response.status_code == 409
         assert field in refused.value.response.text
         assert [run for run in client.read_flow_runs() if run.deployment_id == made] == []
+
+
+# --- csift deploy -----------------------------------------------------------------------------------------------------------
+
+
+def deployed(tmp_path: Path, *more: str) -> Result:
+    """What the command says for a project of this test."""
+    (tmp_path / "mine.toml").write_text(sample_toml(PROJECT))
+    return CliRunner().invoke(app, ["deploy", "--config", str(tmp_path / "mine.toml"), *more])
+
+
+def test_pools_deployments_and_alerts_are_put_on_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CSIFT_ALERT_WEBHOOK", "http://127.0.0.1:9/hook")
+    monkeypatch.setenv("CSIFT_DATA_DIR", str(tmp_path))
+    monkeypatch.chdir(ROOT)
+    settings.cache_clear()
+    told = [deployed(tmp_path) for _ in range(2)]
+    settings.cache_clear()
+    assert [one.exit_code for one in told] == [0, 0], told[0].output
+    assert told[0].output == told[1].output and set(DEPLOYMENTS) <= {line.split("/")[1] for line in told[0].output.split()}
+    with get_client(sync_client=True) as client:
+        alerts = [one.name for one in client.read_automations() if one.name.startswith(f"csift {PROJECT}: ")]
+        assert {pool.name for pool in client.read_work_pools()} >= {*POOLS}
+        (nightly,) = [one for one in client.read_deployments() if one.name == "nightly"]
+    assert len(alerts) == len(set(alerts)) > 5
+    assert nightly.parameters["config"]["project"] == PROJECT
+
+
+def test_a_server_or_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CSIFT_DATA_DIR", str(tmp_path))
+    settings.cache_clear()
+    missing = deployed(tmp_path, "--file", str(tmp_path / "prefect.yaml"))
+    assert missing.exit_code == 1 and "there is no" in missing.stderr and "--file" in missing.stderr
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        away = deployed(tmp_path, "--file", str(PREFECT_YAML))
+    with temporary_settings({PREFECT_API_URL: None}):
+        unnamed = deployed(tmp_path, "--file", str(PREFECT_YAML))
+    settings.cache_clear()
+    assert away.exit_code == 1 and "http://127.0.0.1:9/api does not answer" in away.stderr
+    assert unnamed.exit_code == 1 and "export PREFECT_API_URL=" in unnamed.stderr
