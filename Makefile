@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements/base.lock requirements/dev.lock requirements/models.lock
 # Two tests at a time: each may hold a model, a Prefect server or a Postgres of its own, up to 3 GB.
-PYTEST := $(BIN)/pytest -n 2
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 # A test that calls what has moved is refused before it runs; tests pass None and stand-ins where types would forbid it.
 LOOSE := union-attr arg-type return-value index var-annotated override unused-ignore valid-type
 DEMO := CSIFT_DATA_DIR=$(CURDIR)/.demo $(BIN)/csift
@@ -39,7 +39,7 @@ lint: setup ## ruff, mypy, import contracts, audit of the locked packages
 	$(BIN)/python requirements/audit.py
 
 test: lint ## lint, then every quick test
-	$(PYTEST) --dist worksteal
+	$(PYTEST)
 
 test-slow: setup ## real server and worker, kills, browser, migrations
-	$(PYTEST) --dist loadfile -m slow
+	$(PYTEST) -m slow

@@ -1,6 +1,8 @@
 """`csift serve`: what a served System is made of, and the server around it."""
 
+import gc
 import socket
+import sys
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -29,6 +31,8 @@ from csift.serving.vllm import Vllm
 from csift.settings import settings
 from tasks.collaborators import embedder, exact_base, index, retriever, store
 
+# Seconds after which a Python thread that computes lets others go on; with Python's own 5 ms an answer waits for the log.
+SWITCH = 0.0005
 _ENGINES: WeakValueDictionary[tuple[str, str | None], LocalEngine] = WeakValueDictionary()  # by revision and adapter
 
 
@@ -42,7 +46,8 @@ def answerer(config: LoopConfig, system: System, pause: Callable[[], None] | Non
         ModelError: its model is not on this machine, or is another revision.
         StorageError: its adapter is not whole.
     """
-    return Answerer(system, program_of(system, Together(retriever(config)), store()), _model(system, pause))
+    warm = pause is None and (system.base_revision, system.adapter_id) in _ENGINES
+    return Answerer(system, program_of(system, Together(retriever(config)), store()), _model(system, pause), warm)
 
 
 def _model(system: System, pause: Callable[[], None] | None) -> LanguageModel:
@@ -73,6 +78,7 @@ def run(config: LoopConfig, host: str, port: int, tell: Callable[[str], None]) -
     import uvicorn
 
     listening = _bind(host, port)  # first, as the rest takes a while
+    sys.setswitchinterval(SWITCH)
     db = database()
     scrub = Scrubber(config.corpus.scrub, config.corpus.allow).text
     _await_champion(db, config.project, tell)
@@ -101,6 +107,7 @@ def run(config: LoopConfig, host: str, port: int, tell: Callable[[str], None]) -
     trying.follow()
     doors.follow()
     tell(f"{config.project}: {champion.now.system.id} answers at http://{host}:{port}, as an API below /v1; Ctrl-C ends it")
+    gc.freeze()  # what was loaded stays: collections of garbage pass it by
     try:
         settled = uvicorn.Config(create_app(server), log_level="warning", timeout_graceful_shutdown=30, server_header=False)
         uvicorn.Server(settled).run(sockets=[listening])

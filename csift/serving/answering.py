@@ -27,10 +27,11 @@ class Told:
 
 
 class Answerer:
-    """One System with its program and model. Its answers are its own from the first token to the last."""
+    """One System with its program and model. Its answers are its own from the first token to the last. `warm`: its engine answers
+    for another System already, so that nobody will wait for weights."""
 
-    def __init__(self, system: System, program: Program, model: LanguageModel) -> None:
-        self.system = system
+    def __init__(self, system: System, program: Program, model: LanguageModel, warm: bool = False) -> None:
+        self.system, self.warm = system, warm
         self._program, self._model = program, model
 
     def answer(self, question: str) -> Told | Failure:
@@ -96,7 +97,8 @@ class Champion:
 
     def _load(self, system: System) -> Answerer:
         made = self._ready(system)
-        made.answer(WARM_UP)  # loads the weights before anybody waits for them
+        if not made.warm:
+            made.answer(WARM_UP)  # loads the weights before anybody waits for them
         return made
 
 

@@ -3,7 +3,6 @@ for people (csift.serving.pages) stand beside it."""
 
 import base64
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,8 +11,10 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from csift.exceptions import CsiftError
 from csift.schemas import Role
@@ -23,6 +24,7 @@ from csift.serving.asking import Server
 from csift.serving.wire import ChatRequest, EmbeddingRequest, FeedbackRequest, Problem, completion, events
 
 MOST_BYTES = 1_000_000  # of a request's body
+HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 SESSION = "x-csift-session"  # header: groups the questions of one conversation
 BEARER = HTTPBearer(auto_error=False, description="A key of `csift keys create`")
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -37,13 +39,13 @@ def create_app(server: Server) -> FastAPI:
     """The application. Errors have OpenAI's shape: {"error": {"message", "type", "code", "param"}}."""
     app = FastAPI(title=f"csift: {server.project}", docs_url=None, redoc_url=None, responses=PROBLEMS)
     app.state.server = server
-    app.middleware("http")(_bounded)
+    app.add_middleware(Bounded)
     if server.doors.open:  # without keys a page of the web could ask through somebody's browser, by a name that leads here
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", "::1"])
     _add_errors(app)
 
     def caller(role: Role) -> Any:
-        def admit(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> Caller:
+        async def admit(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> Caller:
             found = server.doors.admit(shown.credentials.strip() if shown else None)
             if not found.may(role):
                 raise Denied(403, "forbidden", f"this key may not do that; it takes a key with the role {role}")
@@ -119,17 +121,32 @@ def _vector(vector: Any, form: str) -> Any:
     return [float(number) for number in vector]
 
 
-async def _bounded(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Sends bodies away that are too long, before they are read."""
+class Bounded:
+    """Sends bodies away that are too long, before they are read, and gives each answer its headers. Plain ASGI: Starlette's own
+    base for middleware takes a task and a queue for every request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        refused = _too_long(Request(scope)) if scope["type"] == "http" else None
+        await (refused or self._app)(scope, receive, sent)
+
+
+def _too_long(request: Request) -> Response | None:
     length = request.headers.get("content-length", "")
     if request.method in ("POST", "PUT", "PATCH") and not length.isdigit():
         return _error(request, 411, "length_required", "send the body with a Content-Length")
     if length.isdigit() and int(length) > MOST_BYTES:
         return _error(request, 413, "too_large", f"a request has at most {MOST_BYTES:,} bytes")
-    answer = await go_on(request)
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
+    return None
 
 
 def _add_errors(app: FastAPI) -> None:
