@@ -246,6 +246,7 @@ def test_a_shadow_waits_while_somebody_waits_for_an_answer(made: Project, serve:
 
 def test_people_review_what_champion_and_shadow_said_blind(made: Project, serve: Serve) -> None:
     running = shadowed(made, serve)
+    assert "What people asked" not in Browser(create_app(running.server)).named("Ann").get("/review").text
     running.server.trying.follow()
     for count, question in enumerate(("How heavy is it?", "What is it?", "how heavy is it", "Who made it?"), start=1):
         assert running.ask(question).is_success

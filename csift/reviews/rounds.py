@@ -61,13 +61,14 @@ class Round:
 
 
 def open_rounds(db: Database, project: str) -> list[Round]:
-    """The round of the newest decision and that of the newest trial, where it is a shadow's; fewer where there are none."""
+    """The round of the newest decision and that of the newest trial, where it is a shadow that answered something."""
     newest = sa.select(DecisionRow.id).where(DecisionRow.project == project).order_by(DecisionRow.created_at.desc()).limit(1)
     with db.session() as session:
         id_ = session.scalar(newest)
-    decided = [_of_decision(db, project, id_)] if id_ else []
     trial = trials.newest(db, project)
-    return [*decided, _of_shadow(db, trial)] if trial and trial.kind == "shadow" else decided
+    decided = _of_decision(db, project, id_) if id_ else None
+    asked = _of_shadow(db, trial) if trial and trial.kind == "shadow" else None
+    return [round_ for round_ in (decided, asked) if round_ and (round_ is decided or round_.questions)]
 
 
 def load_round(db: Database, project: str, id_: str) -> Round:
