@@ -5,7 +5,7 @@ PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements/base.lock requirements/dev.lock requirements/models.lock
-# Two tests at a time: each may hold a model, a Prefect server or a Postgres of its own, up to 3 GB.
+# Two tests at a time: each may hold a model, a Prefect server or a Postgres of its own.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 # A test that calls what has moved is refused before it runs; tests pass None and stand-ins where types would forbid it.
 LOOSE := union-attr arg-type return-value index var-annotated override unused-ignore valid-type
