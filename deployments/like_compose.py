@@ -53,7 +53,7 @@ class Stack:
 def require_tools_and_no_other_services() -> None:
     """Raises ServiceError when there is no Postgres or no rclone, ConfigError when a setting names a service that would not be
     used."""
-    _postgres_programs()
+    postgres_programs()
     _rclone()
     if named := [name for name in OWN if name in os.environ]:
         raise ConfigError(
@@ -78,7 +78,7 @@ def prepare(root: Path, config: Path, told: Mapping[str, str], host: str, port: 
     credentials.make(root / "secrets")
     (root / "objects" / BUCKET).mkdir(parents=True, exist_ok=True)
     where = Addresses(
-        host, port, free_port(LOCAL), free_port(LOCAL), free_port(LOCAL), installed_postgres(root, _postgres_programs())
+        host, port, free_port(LOCAL), free_port(LOCAL), free_port(LOCAL), installed_postgres(root, postgres_programs())
     )
     _make_databases(where.postgres)
     made = stack(root, config, told, where)
@@ -148,22 +148,26 @@ def serving_arguments(config: str, host: str, port: int) -> list[str]:
     return ["serve", "--config", config, "--host", host, "--port", str(port)]
 
 
-def _server(base: Mapping[str, str], where: Addresses, auth: str) -> Service:
-    told = {
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": _database(where.postgres, "postgresql+asyncpg", "prefect"),
-        "PREFECT_SERVER_API_AUTH_STRING": auth,
-    }
-    return server(where.host, where.server, {**base, **told})
+def postgres_programs() -> Path:
+    """Of the Postgres that is on the PATH, or else of Debian's newest: Prefect needs pg_trgm, and the wheel does not carry it.
 
-
-def _postgres_programs() -> Path:
-    """Of the Postgres that is on the PATH, or else of Debian's newest: Prefect needs pg_trgm, and the wheel does not carry it."""
+    Raises:
+        ServiceError: there is none.
+    """
     if on_path := shutil.which("postgres"):
         return Path(on_path).resolve().parent
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
     if not found:
         raise ServiceError("--like-compose needs PostgreSQL 14 or newer on this machine; install it: apt-get install postgresql")
     return found[-1]
+
+
+def _server(base: Mapping[str, str], where: Addresses, auth: str) -> Service:
+    told = {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": _database(where.postgres, "postgresql+asyncpg", "prefect"),
+        "PREFECT_SERVER_API_AUTH_STRING": auth,
+    }
+    return server(where.host, where.server, {**base, **told})
 
 
 def _rclone() -> str:

