@@ -96,14 +96,15 @@ def find(db: Database, project: str, id_: str) -> Trial | None:
     return _trial(row) if row else None
 
 
-def shadow_pairs(db: Database, trial: Trial) -> list[ShadowPair]:
-    """What champion and shadow said to the same questions while the trial went on, the newest first."""
+def shadow_pairs(db: Database, trial: Trial, first: int | None = None) -> list[ShadowPair]:
+    """What champion and shadow said to the same questions while the trial went on, the oldest first, no more than `first`."""
     wanted = (
         sa.select(ServedAnswerRow.record, ShadowAnswerRow.record)
         .join(ShadowAnswerRow, ShadowAnswerRow.answer_id == ServedAnswerRow.id)
         .where(ShadowAnswerRow.project == trial.project, ServedAnswerRow.project == trial.project)
         .where(ShadowAnswerRow.system_id == trial.system_id, ShadowAnswerRow.at >= trial.began_at)
-        .order_by(ShadowAnswerRow.at.desc(), ShadowAnswerRow.answer_id)
+        .order_by(ShadowAnswerRow.at, ShadowAnswerRow.answer_id)
+        .limit(first)
     )
     if trial.ended_at is not None:
         wanted = wanted.where(ShadowAnswerRow.at <= trial.ended_at)

@@ -16,6 +16,7 @@ from csift import registry, reviews, trials
 from csift.db import Database
 from csift.exceptions import GateError
 from csift.reports.trial import print_trial
+from csift.reviews import rounds
 from csift.schemas import ReviewVote, ShadowPair, Trial, TrialReport
 from csift.serving.api import create_app
 
@@ -265,6 +266,19 @@ def test_people_review_what_champion_and_shadow_said_blind(made: Project, serve:
     assert {vote.challenger_system_id for vote in cast(made, trial)} == {made.system(2).id}
     with pytest.raises(GateError, match=trial.id):
         reviews.load_round(made.db, "another", trial.id)
+
+
+def test_the_round_of_a_long_shadow_is_made_of_what_came_first(
+    made: Project, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "ASKED", 2)
+    running = shadowed(made, serve)
+    running.server.trying.follow()
+    for count, question in enumerate(("How heavy is it?", "What is it?", "Who made it?"), start=1):
+        assert running.ask(question).is_success
+        pairs(made, count)
+    round_ = reviews.load_round(made.db, made.name, shadow(made).id)
+    assert [pair.question for pair in round_.pairs] == ["How heavy is it?", "What is it?"] and round_.questions == 2
 
 
 def cast(made: Project, trial: Trial) -> list[ReviewVote]:

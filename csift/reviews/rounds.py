@@ -16,10 +16,11 @@ from csift.db.connection import Database
 from csift.db.judging import DecisionRow
 from csift.exceptions import GateError
 from csift.hashing import sha256
-from csift.schemas import Answered, EvalReport, JudgedAnswer, Preference, PromotionDecision, Trial
+from csift.schemas import Answered, EvalReport, JudgedAnswer, Preference, PromotionDecision, ShadowPair, Trial
 from csift.textmatch import normalise
 
 SAMPLES = 20  # questions of a round
+ASKED = 500  # answers of a shadow that its round is made of; each page of a round reads them again
 NOT_SAID = "The documents do not say."
 
 
@@ -129,7 +130,9 @@ def _answered(answer: JudgedAnswer) -> bool:
 
 def _of_shadow(db: Database, trial: Trial) -> Round:
     """The questions that came first, each once: the trial may go on, and what was drawn must stay."""
-    first = {normalise(pair.served.question): pair for pair in trials.shadow_pairs(db, trial)}  # the oldest of each
+    first: dict[str, ShadowPair] = {}
+    for pair in trials.shadow_pairs(db, trial, ASKED):
+        first.setdefault(normalise(pair.served.question), pair)
     both = sorted(first.values(), key=lambda pair: (pair.served.at, pair.served.id))
     differ = [pair for pair in both if normalise(pair.served.answer) != normalise(pair.shadow.answer)]
     return Round(
