@@ -20,7 +20,6 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -96,6 +95,7 @@ def _sides(model: Path, questions: Path, repeats: int, seed: int) -> tuple[list[
     """Seconds of each repeat through the flow and by bare calls; a first pair warms up and counts only if alone."""
     from prefect.testing.utilities import prefect_test_harness
 
+    from bench.bare import Bare
     from csift.config import load_config
     from flows.nightly import nightly
     from tasks.results import result_storage
@@ -105,7 +105,7 @@ def _sides(model: Path, questions: Path, repeats: int, seed: int) -> tuple[list[
     teacher = example.teacher.model_copy(update={"model": str(model), "tune_steps": 2})
     corpus = example.corpus.model_copy(update={"questions": (questions,)})
     config = example.model_copy(update={"training": training, "teacher": teacher, "corpus": corpus})
-    sides = {"flow": lambda c: nightly(c), "bare": _bare}
+    sides = {"flow": lambda c: nightly(c), "bare": lambda c: Bare(c).night()}
     seconds: dict[str, list[float]] = {"flow": [], "bare": []}
     with prefect_test_harness(server_startup_timeout=60):
         result_storage()
@@ -130,131 +130,6 @@ def _forget_calls() -> None:
     with database().session() as session:
         session.execute(sa.delete(CallRow))
         session.execute(sa.delete(TaskResultRow))
-
-
-def _bare(config: Any) -> None:
-    """The stages of flows/nightly.py by csift's functions alone."""
-    from csift import corpus, dataset, evalsets, evaluation, labels, promotion, rag, registry, synthesis, training
-    from csift.config import TrainingConfig
-    from csift.db import database
-    from csift.forgetting import retention
-    from csift.leases import hold
-    from csift.prompts import answer_prompt
-    from csift.reports.run_report import RunReport, render_run_report
-    from csift.schemas import Adapter, GenerationParams, HumanFeedback, SynthesisReport, System, Teacher
-    from csift.settings import settings
-    from csift.training import Run, TrainingData, TrainingRow
-    from tasks import collaborators as use
-    from tasks.drift import compare
-
-    db, project, root = database(), config.project, settings().root
-    with hold(db, f"cycle of {project}"):
-        from csift import cycles
-        from csift.db.base import now
-
-        cycle_id = cycles.begin(db, project, "manual", now())
-        drifted = compare(config)
-        ingested = corpus.ingest(db, use.index(project, config.retrieval), project, config.corpus)
-        snapshot = ingested.snapshot
-        labelled = labels.register(db, project, config.corpus, ingested)
-        evalset = evalsets.freeze(db, project, labelled, config.gate.min_items)
-        chunks = corpus.load_chunks(db, snapshot)
-        with db.session() as session:
-            splits = labels.document_splits(session, project)
-        base = use.base_model(config.training.base_model)
-        train = labelled.of_split("train")
-        told = config.synthesis
-        allowed = use.trainable_chunks(project, snapshot.id)
-        lessons = synthesis.lessons_for(train, allowed)
-
-        def trained(rows: list[TrainingRow], name: str, told: TrainingConfig) -> Adapter:
-            scratch, threads = root / "training", settings().threads
-            adapter = training.train(Run(base, TrainingData(pairs=rows), name, told, use.store(), scratch, threads))
-            with db.session() as session:
-                registry.save_adapter(session, adapter)
-            return adapter
-
-        tuned = trained(
-            [TrainingRow(row.prompt, row.completion) for row in synthesis.lesson_rows(lessons)],
-            synthesis.lessons_hash(lessons),
-            synthesis.tuning(config.teacher, config.training.max_length),
-        )
-        teacher = Teacher(model=config.teacher.model, adapter_id=tuned.id)
-        writer = use.writer(config, cycle_id, teacher)
-        made = synthesis.synthesise(writer, allowed, train, use.embedder(), told, config.dataset.near_duplicate)
-        version = dataset.build(
-            db,
-            project,
-            dataset.Ingredients(
-                snapshot=snapshot,
-                chunks=chunks,
-                splits=splits,
-                labels=labelled,
-                synthetic=made.examples,
-                feedback=HumanFeedback(),
-                preferences=(),
-                synthesis=SynthesisReport(
-                    teacher=teacher.name, candidates=made.candidates, accepted=len(made.examples), rejected={}, samples=()
-                ),
-                rejections=made.rejections,
-            ),
-            evalset_id=evalset.id,
-            embedder=use.embedder(),
-            retriever=use.retriever(config),
-            k=config.retrieval.k,
-            config=config.dataset,
-            recipe={},
-        )
-        texts = {chunk.id: chunk.text for chunk in chunks}
-        training_rows = [
-            TrainingRow(answer_prompt(row.question, [texts[id_] for id_ in row.context_chunk_ids]), row.answer)
-            for row in dataset.load_examples(db, version)
-        ]
-        adapter = trained(training_rows, version.id, config.training)
-
-        def system(adapter_id: str | None) -> System:
-            return System.of(
-                base_model=base.name,
-                base_revision=base.revision,
-                adapter_id=adapter_id,
-                program="standard",
-                program_hash=rag.standard_program_hash(),
-                snapshot_id=snapshot.id,
-                embedder=use.retriever(config).id,
-                k=config.retrieval.k,
-                generation=GenerationParams(),
-            )
-
-        reports = []
-        for answering in (registry.bootstrap_champion(db, project, system(None)), system(adapter.id)):
-            registry.save_system(db, answering)
-            engine = use.answering(base, cycle_id, "rag", answering.adapter_id)
-            program = rag.standard_program(use.retriever(config), answering.k)
-            measured_with = use.instruments(config, answering)
-            reports.append(evaluation.evaluate(db, answering, evalset, program, engine, use.judge(config), measured_with))
-        kept = retention(
-            db, system(None), system(adapter.id), lambda asked: use.answering(base, cycle_id, "general", asked.adapter_id)
-        )
-        policy = config.gate.policy
-        before, after = reports
-        evidence, history = promotion.pair(before, after, evalset, kept), registry.history(db, project, evalset.life)
-        decision = registry.save_decision(db, promotion.decide(evidence, history, policy))
-        page = RunReport(
-            project=project,
-            cycle=cycles.load(db, cycle_id),
-            champion=system(None),
-            champion_report=reports[0],
-            challenger=system(adapter.id),
-            challenger_report=reports[1],
-            decision=decision,
-            retention=kept,
-            losses=(),
-            dataset=version,
-            retired=labelled.retired,
-            drift=drifted,
-            evalset=evalset,
-        )
-        use.store().put(f"reports/{cycle_id}.html", render_run_report(page).encode())
 
 
 if __name__ == "__main__":
