@@ -8,7 +8,6 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.schedules import RRuleSchedule
-from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from csift.config import LoopConfig
@@ -26,16 +25,18 @@ ON_GPU = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update
 
 @pytest.fixture
 def client() -> Iterator[SyncPrefectClient]:
-    """A client of the server, on which no pool and no deployment of ours is left."""
+    """A client of the server, on which there is no pool and no deployment; other tests leave theirs there."""
     with get_client(sync_client=True) as made:
+        _clear(made)
         yield made
-        for name in ("cpu", "gpu"):
-            try:
-                made.delete_work_pool(name)
-            except ObjectNotFound:
-                continue
-        for one in made.read_deployments():
-            made._client.delete(f"/deployments/{one.id}")
+        _clear(made)
+
+
+def _clear(client: SyncPrefectClient) -> None:
+    for one in client.read_work_pools():
+        client.delete_work_pool(one.name)
+    for one in client.read_deployments():
+        client._client.delete(f"/deployments/{one.id}")
 
 
 def make_pool(client: SyncPrefectClient, name: str, polled: bool = True) -> None:
