@@ -33,10 +33,10 @@ def client() -> Iterator[SyncPrefectClient]:
 
 
 def _clear(client: SyncPrefectClient) -> None:
-    for one in client.read_work_pools():
-        client.delete_work_pool(one.name)
-    for one in client.read_deployments():
-        client._client.delete(f"/deployments/{one.id}")
+    for kept in client.read_work_pools():
+        client.delete_work_pool(kept.name)
+    for deployed in client.read_deployments():
+        client._client.delete(f"/deployments/{deployed.id}")
 
 
 def make_pool(client: SyncPrefectClient, name: str, polled: bool = True) -> None:
